@@ -1,0 +1,1 @@
+//! The broker: Kafka's wire protocol over the log.

@@ -1,0 +1,1 @@
+//! Commerce on the log: the reservation engine, its stores and the load generators.

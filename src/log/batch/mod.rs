@@ -1,0 +1,1 @@
+//! Kafka v2 record batches: the fixed header, a borrowed view of the records, and a builder.

@@ -1,0 +1,2 @@
+//! The `doorbuster` command.
+fn main() {}
