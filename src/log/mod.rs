@@ -13,5 +13,14 @@ pub mod io;
 pub mod segment;
 
 mod ids;
+mod log;
+mod partition;
+mod topic;
 
 pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
+pub use log::{Log, LogOptions, LogStatus, OpenError, TopicError};
+pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
+pub use topic::{Topic, TopicSpec};
+
+/// Largest record batch. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
+pub const BATCH_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024;
