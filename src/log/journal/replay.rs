@@ -134,7 +134,12 @@ fn read_files(
         }
         let bytes = read_file(disk, &file.path, usize::MAX)?;
         let mut position = BLOCK_SIZE_BYTES;
-        while let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc) {
+        // A write that was in flight when its process was killed may land late, behind the end that the
+        // next run saw: the next file's first LSN is where this one ends.
+        let end_lsn = files.get(index + 1).map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
+        while last_lsn < end_lsn
+            && let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc)
+        {
             if frame.lsn > checkpoint_lsn {
                 let payload_start = position + HEADER_SIZE_BYTES;
                 let payload = bytes.slice(payload_start..payload_start + frame.payload_length as usize);
