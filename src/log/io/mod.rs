@@ -4,6 +4,8 @@
 //! the crate) and the simulated one (`sim`), which keeps a durable image apart from volatile writes
 //! so that a power cut can be taken after any operation, from a seed.
 
+pub mod sim;
+
 use std::fmt;
 use std::io;
 use std::io::IoSlice;
