@@ -7,6 +7,7 @@
 pub mod aligned;
 #[cfg(target_os = "linux")]
 pub mod linux;
+pub mod sim;
 
 use std::fmt;
 use std::io;

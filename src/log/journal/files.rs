@@ -23,6 +23,8 @@ pub struct JournalFile {
     pub path: PathBuf,
     /// Its place in the durable writer.
     pub slot: FileSlot,
+    /// Its length, all of it written before.
+    pub size_bytes: u64,
 }
 
 /// The files that are free, and those that hold groups still needed.
@@ -56,9 +58,12 @@ impl JournalFiles {
         free: Vec<PathBuf>,
     ) -> Result<JournalFiles, JournalError> {
         let mut slots = Slots::default();
-        let attach = |path: PathBuf| match writer.attach(&path) {
-            Ok(slot) => Ok(JournalFile { path, slot }),
-            Err(source) => Err(JournalError::Io { what: "open", path, source }),
+        let attach = |path: PathBuf| {
+            let size = disk.open(&path, OpenMode::Read).and_then(|file| file.len());
+            match size.and_then(|size_bytes| Ok((size_bytes, writer.attach(&path)?))) {
+                Ok((size_bytes, slot)) => Ok(JournalFile { path, slot, size_bytes }),
+                Err(source) => Err(JournalError::Io { what: "open", path, source }),
+            }
         };
         for path in needed.iter().map(|(path, _)| path).chain(&free) {
             slots.next_name = slots.next_name.max(name_of(path).map_or(0, |name| name + 1));
@@ -74,14 +79,18 @@ impl JournalFiles {
         Ok(JournalFiles { disk, writer, folder, file_size_bytes, slots: Mutex::new(slots) })
     }
 
-    /// Size of each file.
-    pub fn file_size_bytes(&self) -> u64 {
-        self.file_size_bytes
-    }
-
-    /// A free file to write next, if there is one.
+    /// A free file to write next, if there is one. A file of another configuration, smaller than this one's
+    /// files, is not used again.
     pub fn take_free(&self) -> Option<JournalFile> {
-        self.lock().free.pop_front()
+        let mut slots = self.lock();
+        while let Some(file) = slots.free.pop_front() {
+            if file.size_bytes >= self.file_size_bytes {
+                return Some(file);
+            }
+            self.writer.detach(file.slot);
+            slots.count -= 1;
+        }
+        None
     }
 
     /// Records that `file` was written up to and with `last_lsn`.
@@ -101,10 +110,11 @@ impl JournalFiles {
         slots.free.len() > before
     }
 
-    /// Whether the next rotation would find no file.
+    /// Whether the next rotation would find no file, and one more may be made.
     pub fn wants_spare(&self) -> bool {
         let slots = self.lock();
-        slots.free.is_empty() && slots.count < FILE_COUNT_MAX
+        let usable = slots.free.iter().any(|file| file.size_bytes >= self.file_size_bytes);
+        !usable && slots.count < FILE_COUNT_MAX
     }
 
     /// Creates one more free file: zeroed, because only blocks that were written before are overwritten
@@ -140,7 +150,7 @@ impl JournalFiles {
         let slot = self.writer.attach(&path).map_err(error("open", &path))?;
         let mut slots = self.lock();
         slots.count += 1;
-        slots.free.push_back(JournalFile { path, slot });
+        slots.free.push_back(JournalFile { path, slot, size_bytes: self.file_size_bytes });
         Ok(())
     }
 

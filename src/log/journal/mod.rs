@@ -18,4 +18,4 @@ pub use frame::Lsn;
 pub use progress::Progress;
 pub use queue::{Entry, Queue, QueueFull, Sequence};
 pub use replay::{Replay, replay};
-pub use writer::{Drive, Writer, WriterStart, file_size_min_bytes};
+pub use writer::{Drive, GROUPS_IN_FLIGHT_MAX, Writer, WriterStart, file_size_min_bytes};

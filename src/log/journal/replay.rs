@@ -33,7 +33,8 @@ struct Candidate {
     header: FileHeader,
 }
 
-/// Reads the journal in `folder` behind `checkpoint_lsn`. Writes nothing.
+/// Reads the journal in `folder` behind `checkpoint_lsn`, or all of it if there is no checkpoint. Writes
+/// nothing.
 ///
 /// The frames of a file follow one another by LSN, position and CRC chain; file n+1 is begun only when all
 /// of file n is durable and names its last frame's CRC. So a break before the newest file's last frame is
@@ -43,20 +44,22 @@ pub fn replay(
     disk: &dyn Disk,
     folder: &Path,
     store: StoreId,
-    checkpoint_lsn: Lsn,
+    checkpoint_lsn: Option<Lsn>,
 ) -> Result<Replay, JournalError> {
     let (mut files, mut free) = read_headers(disk, folder, store)?;
     files.sort_by_key(|file| file.header.sequence);
-    let mut replay = Replay { last_lsn: checkpoint_lsn, ..Replay::default() };
     let Some(newest) = files.last() else {
-        if checkpoint_lsn > 0 {
-            return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn });
-        }
-        replay.free = free;
-        return Ok(replay);
+        return match checkpoint_lsn {
+            Some(lsn) if lsn > 0 => Err(JournalError::Missing { path: folder.to_path_buf(), lsn }),
+            _ => Ok(Replay { free, ..Replay::default() }),
+        };
     };
-    replay.incarnation = newest.header.incarnation;
-    replay.sequence = newest.header.sequence;
+    let mut replay = Replay {
+        incarnation: newest.header.incarnation,
+        sequence: newest.header.sequence,
+        ..Replay::default()
+    };
+    let checkpoint_lsn = checkpoint_lsn.unwrap_or_else(|| oldest_lsn(&files));
     let start = files.iter().rposition(|file| file.header.first_lsn <= checkpoint_lsn + 1);
     let Some(start) = start else {
         return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn + 1 });
@@ -66,6 +69,15 @@ pub fn replay(
     replay.free = free;
     read_files(disk, &needed, checkpoint_lsn, &mut replay)?;
     Ok(replay)
+}
+
+/// The LSN before the oldest file from which the sequences run without a gap to the newest.
+fn oldest_lsn(files: &[Candidate]) -> Lsn {
+    let mut oldest = files.len() - 1;
+    while oldest > 0 && files[oldest - 1].header.sequence + 1 == files[oldest].header.sequence {
+        oldest -= 1;
+    }
+    files[oldest].header.first_lsn - 1
 }
 
 fn read_headers(

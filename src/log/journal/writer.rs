@@ -114,6 +114,11 @@ impl<T> Writer<T> {
         self.durable_lsn
     }
 
+    /// Whether any group is in flight.
+    pub fn has_in_flight(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
     /// Submits what waits, as far as groups may be in flight and files have room.
     pub fn submit(&mut self, queue: &Queue<T>) -> Result<Drive, JournalError> {
         while self.in_flight.len() < GROUPS_IN_FLIGHT_MAX {
@@ -158,7 +163,7 @@ impl<T> Writer<T> {
     }
 
     fn room_bytes(&self) -> u64 {
-        self.current.as_ref().map_or(0, |current| self.files.file_size_bytes() - current.position)
+        self.current.as_ref().map_or(0, |current| current.file.size_bytes - current.position)
     }
 
     /// Retires the current file and begins the next one with a durable header; false if there is none.
