@@ -38,7 +38,7 @@ impl LinuxDisk {
     /// The disk, with durable writes by plain system calls if `plain_writes`, else by `io_uring` where the
     /// kernel has it.
     pub fn new(plain_writes: bool) -> LinuxDisk {
-        LinuxDisk { plain_writes, staging: BufferPool::new(STAGING_SIZE_BYTES) }
+        LinuxDisk { plain_writes, staging: BufferPool::new(2 * STAGING_SIZE_BYTES) }
     }
 }
 
