@@ -32,11 +32,7 @@ impl Log {
 
     /// Opens a log on another disk, clock and source of randomness, without threads of its own: everything
     /// happens inside the calls, so that one seed replays a whole run.
-    pub fn open_in(
-        _environment: Environment,
-        _dir: &Path,
-        _options: LogOptions,
-    ) -> Result<Log, OpenError> {
+    pub fn open_in(_environment: Environment, _dir: &Path, _options: LogOptions) -> Result<Log, OpenError> {
         todo!()
     }
 
