@@ -3,3 +3,5 @@
 //! [`inventory`] decides who gets the last unit.
 
 pub mod inventory;
+#[cfg(feature = "daemon")]
+pub mod load;

@@ -1,0 +1,4 @@
+//! Load generation: the crowd of a flash sale, and whether the shop survived it.
+
+pub mod arrivals;
+pub mod client;
