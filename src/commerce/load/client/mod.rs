@@ -1,8 +1,8 @@
 //! A lean Kafka client for the load generator: real TCP connections to any Kafka-protocol broker.
 //!
 //! It knows nothing of the broker inside this crate. One [`Connection`] pipelines requests in order;
-//! [`Client`] finds the partition's leader and speaks `ApiVersions`, `Metadata`, `CreateTopics`,
-//! `ListOffsets`, `Produce` and `Fetch`, in the newest versions that name topics by name.
+//! [`Client`] finds the partition's leader and speaks `ApiVersions`, `Metadata`, `ListOffsets`,
+//! `Produce` and `Fetch`, in the newest versions that name topics by name.
 
 mod connection;
 mod error;

@@ -4,14 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kafka_wire::create_topics_request::CreatableTopic;
 use kafka_wire::fetch_request::{FetchPartition, FetchTopic};
 use kafka_wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_wire::metadata_request::MetadataRequestTopic;
 use kafka_wire::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_wire::{
-    ApiVersionsRequest, ApiVersionsResponse, CreateTopicsRequest, FetchRequest, KafkaRequest,
-    ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, ProduceResponse,
+    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, KafkaRequest, ListOffsetsRequest, MetadataRequest,
+    MetadataResponse, ProduceRequest, ProduceResponse,
 };
 use kafka_wire_core::StrBytes;
 
@@ -24,13 +23,9 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// by name, not by identity.
 const API_VERSIONS: i16 = 0;
 const METADATA_VERSIONS: (i16, i16) = (1, 9);
-const CREATE_TOPICS_VERSIONS: (i16, i16) = (2, 5);
 const LIST_OFFSETS_VERSIONS: (i16, i16) = (1, 5);
 const PRODUCE_VERSIONS: (i16, i16) = (3, 9);
 const FETCH_VERSIONS: (i16, i16) = (4, 12);
-
-/// Kafka's code for a topic that exists already.
-const TOPIC_ALREADY_EXISTS: i16 = 36;
 
 /// Timestamps with a meaning in `ListOffsets`.
 const LATEST: i64 = -1;
@@ -46,7 +41,6 @@ pub struct Client {
 #[derive(Clone, Copy, Debug)]
 struct Versions {
     metadata: i16,
-    create_topics: i16,
     list_offsets: i16,
     produce: i16,
     fetch: i16,
@@ -89,7 +83,6 @@ impl Client {
         let address = connection.address();
         let versions = Versions {
             metadata: common_version::<MetadataRequest>(address, &offered, METADATA_VERSIONS)?,
-            create_topics: common_version::<CreateTopicsRequest>(address, &offered, CREATE_TOPICS_VERSIONS)?,
             list_offsets: common_version::<ListOffsetsRequest>(address, &offered, LIST_OFFSETS_VERSIONS)?,
             produce: common_version::<ProduceRequest>(address, &offered, PRODUCE_VERSIONS)?,
             fetch: common_version::<FetchRequest>(address, &offered, FETCH_VERSIONS)?,
@@ -165,32 +158,6 @@ impl Client {
             .find(|code| *code != 0);
         self.refuse_unless_zero::<MetadataRequest>(code.unwrap_or(0), topic)?;
         Ok(response)
-    }
-
-    /// Creates a topic with one partition; one that exists is fine.
-    pub async fn ensure_topic(&mut self, topic: &str) -> Result<(), ClientError> {
-        let wanted = with(|message: &mut CreatableTopic| {
-            message.name = StrBytes::from(topic);
-            message.num_partitions = 1;
-            message.replication_factor = 1;
-        });
-        let request = with(|message: &mut CreateTopicsRequest| {
-            message.topics = vec![wanted];
-            message.timeout_ms = ANSWER_LIMIT.as_millis() as i32;
-        });
-        let response = self
-            .connection
-            .call(&request, self.versions.create_topics, ANSWER_LIMIT)
-            .await?;
-        let code = response
-            .topics
-            .iter()
-            .map(|topic| topic.error_code)
-            .find(|code| *code != 0);
-        match code {
-            Some(TOPIC_ALREADY_EXISTS) => Ok(()),
-            other => self.refuse_unless_zero::<CreateTopicsRequest>(other.unwrap_or(0), topic),
-        }
     }
 
     /// The offset of the first record of a partition that is still there.
