@@ -233,6 +233,15 @@ impl Shopper {
         }
     }
 
+    /// Units of an article in this shopper's cart.
+    pub fn quantity_of(&self, article: Article) -> u32 {
+        self.cart
+            .iter()
+            .filter(|(found, _)| *found == article)
+            .map(|(_, quantity)| quantity)
+            .sum()
+    }
+
     /// What follows a granted reservation, the think time after the answer.
     pub fn follow_up(&self, reservation: StepId) -> Option<Step> {
         let deed = match self.intention {
