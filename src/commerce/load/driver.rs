@@ -85,6 +85,8 @@ pub struct Recorded {
     pub tally: Tally,
     /// Where the topics ended before the run.
     pub start: StartOffsets,
+    /// Time from the opening of the doors to the end.
+    pub elapsed: Duration,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -201,7 +203,7 @@ impl Driver {
 
     /// Opens the doors; returns when everybody was answered and every hold has ended, or when nothing
     /// more happens.
-    pub async fn sell(mut self, progress: &mut dyn FnMut(&Progress)) -> Result<Recorded, SaleError> {
+    pub async fn sell(mut self, progress: &mut (dyn FnMut(&Progress) + Send)) -> Result<Recorded, SaleError> {
         self.doors = Instant::now();
         let mut next_turn = Duration::ZERO;
         let mut next_progress = PROGRESS_INTERVAL;
@@ -238,6 +240,7 @@ impl Driver {
             ledger: self.ledger,
             tally: self.tally,
             start: self.start,
+            elapsed: self.doors.elapsed(),
         })
     }
 

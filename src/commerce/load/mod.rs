@@ -2,6 +2,7 @@
 
 pub mod answer;
 pub mod arrivals;
+pub mod audit;
 pub mod catalogue;
 pub mod client;
 pub mod driver;
@@ -11,6 +12,8 @@ pub mod latency;
 pub mod ledger;
 pub mod progress;
 pub mod reader;
+pub mod report;
+pub mod sale;
 pub mod scenario;
 pub mod schedule;
 pub mod sender;

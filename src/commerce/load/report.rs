@@ -247,7 +247,8 @@ mod tests {
     }
 
     fn tally() -> Tally {
-        let mut tally = Tally { attempted: 100, ..Tally::default() };
+        let mut tally = Tally::default();
+        tally.attempted = 100;
         for _ in 0..100 {
             tally.answered(Duration::ZERO, Duration::from_millis(1), Duration::from_secs(2));
         }
