@@ -12,15 +12,32 @@ pub mod batch;
 pub mod io;
 pub mod segment;
 
+mod bell;
+mod catalog;
+mod checkpoint;
+mod core;
+mod flusher;
 mod ids;
+mod journal;
+#[expect(clippy::module_inception, reason = "the file owns the noun that the folder is named for")]
 mod log;
+mod options;
 mod partition;
+mod partition_state;
+mod producers;
+mod recovery;
+mod tail;
+mod threads;
 mod topic;
 
+pub use catalog::{CatalogError, PARTITIONS_PER_TOPIC_MAX};
+pub use checkpoint::CheckpointError;
 pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
-pub use log::{Log, LogOptions, LogStatus, OpenError, TopicError};
+pub use journal::JournalError;
+pub use log::{Log, LogStatus, OpenError, TopicError};
+pub use options::{
+    BATCH_SIZE_MAX_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions,
+    SEGMENT_SIZE_MAX_BYTES,
+};
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};
-
-/// Largest record batch. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
-pub const BATCH_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024;

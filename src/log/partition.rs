@@ -1,100 +1,165 @@
 //! One partition: append, read, and the watermarks between which its records are readable.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::batch::validate;
+use super::core::Core;
+use super::journal::Sequence;
+use super::partition_state::PartitionState;
 use super::{Offset, PartitionId, Timestamp};
 
 /// A handle to one partition; cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Partition {}
+#[derive(Clone)]
+pub struct Partition {
+    pub(super) core: Arc<Core>,
+    pub(super) state: Arc<PartitionState>,
+}
+
+impl fmt::Debug for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Partition").field("id", &self.state.id()).finish_non_exhaustive()
+    }
+}
 
 impl Partition {
     /// The partition's number in the log.
     pub fn id(&self) -> PartitionId {
-        todo!()
+        self.state.id()
     }
 
     /// Appends one v2 record batch; its base offset is assigned here, its bytes are kept verbatim.
     ///
-    /// The batch header is checked (magic, length, record count against last offset delta, CRC-32C), and a
-    /// batch with a producer id is checked against the producer's epoch and last five sequence numbers: a
-    /// duplicate resolves to the original offset.
-    pub fn append(&self, _batch: Bytes) -> Result<Append, AppendError> {
-        todo!()
+    /// The batch is checked (magic, length, record count against last offset delta, CRC-32C), and a batch
+    /// with a producer id is checked against the producer's epoch and last five sequence numbers: a
+    /// duplicate resolves to the original offset (KIP-98).
+    pub fn append(&self, batch: Bytes) -> Result<Append, AppendError> {
+        self.append_checked(batch, None)
     }
 
     /// Appends like [`Partition::append`], but only if the batch's first record gets offset `expected`.
-    pub fn append_at(&self, _expected: Offset, _batch: Bytes) -> Result<Append, AppendError> {
-        todo!()
+    pub fn append_at(&self, expected: Offset, batch: Bytes) -> Result<Append, AppendError> {
+        self.append_checked(batch, Some(expected))
+    }
+
+    fn append_checked(&self, batch: Bytes, expected: Option<Offset>) -> Result<Append, AppendError> {
+        let limit_bytes = self.core.options().batch_size_max_bytes;
+        if batch.len() > limit_bytes {
+            return Err(AppendError::TooLarge { size_bytes: batch.len(), limit_bytes });
+        }
+        let header = validate(&batch)?;
+        self.core.check_writable()?;
+        let (sequence, base_offset) = self.state.enqueue(self.core.queue(), &header, batch, expected)?;
+        Ok(Append { core: Arc::clone(&self.core), sequence, base_offset, ended: false })
     }
 
     /// The offset of the first readable record.
     pub fn log_start(&self) -> Offset {
-        todo!()
+        self.state.log_start()
     }
 
     /// The offset behind the last durable record.
     pub fn high_watermark(&self) -> Offset {
-        todo!()
+        self.state.high_watermark()
+    }
+
+    /// Bytes of the partition in segments.
+    pub fn size_bytes(&self) -> Result<u64, ReadError> {
+        Ok(self.state.segments()?.size_bytes())
     }
 
     /// Whole batches from the one that contains `from`, up to about `max_bytes` but at least one.
     ///
-    /// `from` equal to the high watermark gives an empty answer. The first batch may begin before `from`.
-    /// The bytes are not copied: they are slices of the tail or of a mapped segment.
-    pub fn read(&self, _from: Offset, _max_bytes: usize) -> Result<Vec<Bytes>, ReadError> {
-        todo!()
+    /// `from` equal to the high watermark gives an empty answer. The first batch may begin before `from`, and
+    /// one slice may hold several batches. The bytes are not copied: they are slices of the tail or of a
+    /// mapped segment.
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, ReadError> {
+        self.state.read(from, max_bytes)
     }
 
     /// The first batch whose largest timestamp is at or after `timestamp`.
     ///
     /// The caller looks for the exact record inside (it may be compressed).
-    pub fn batch_at_time(&self, _timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
-        todo!()
+    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
+        self.state.batch_at_time(timestamp)
     }
 
     /// The batch with the largest timestamp of the partition (the earliest of several).
     pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, ReadError> {
-        todo!()
+        self.state.batch_with_max_timestamp()
     }
 
     /// Wakes `waker` once the high watermark is above `offset`; at once if it is already.
-    pub fn wake_above(&self, _offset: Offset, _waker: &Waker) {
-        todo!()
+    pub fn wake_above(&self, offset: Offset, waker: &Waker) {
+        self.state.wake_above(offset, waker);
     }
 
     /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.
-    pub fn wait_above(&self, _offset: Offset, _timeout: std::time::Duration) -> bool {
-        todo!()
+    pub fn wait_above(&self, offset: Offset, timeout: Duration) -> bool {
+        self.state.wait_above(offset, timeout)
     }
 }
 
 /// An append on its way to stable storage: a future, or blocking by [`Append::wait`].
-#[derive(Debug)]
+///
+/// Dropping it does not take the append back.
 #[must_use = "the batch is durable only once this resolves"]
-pub struct Append {}
+pub struct Append {
+    core: Arc<Core>,
+    sequence: Sequence,
+    base_offset: Offset,
+    ended: bool,
+}
+
+impl fmt::Debug for Append {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Append").field("base_offset", &self.base_offset).finish_non_exhaustive()
+    }
+}
 
 impl Append {
     /// The offset of the batch's first record, known before the batch is durable.
     pub fn base_offset(&self) -> Offset {
-        todo!()
+        self.base_offset
+    }
+
+    /// Whether the batch is durable already.
+    pub fn is_durable(&self) -> bool {
+        self.core.progress().durable() >= self.sequence
     }
 
     /// Blocks until the batch is on stable storage and returns its base offset.
-    pub fn wait(self) -> Result<Offset, LogFailed> {
-        todo!()
+    ///
+    /// A caller that finds the journal idle writes the batch itself, without waking another thread.
+    pub fn wait(mut self) -> Result<Offset, LogFailed> {
+        self.ended = true;
+        self.core.commit_until(self.sequence)?;
+        Ok(self.base_offset)
     }
 }
 
 impl Future for Append {
     type Output = Result<Offset, LogFailed>;
 
-    fn poll(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<Self::Output> {
-        todo!()
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let result = ready!(self.core.poll_durable(self.sequence, context.waker()));
+        self.ended = true;
+        Poll::Ready(result.map(|()| self.base_offset))
+    }
+}
+
+impl Drop for Append {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Nobody waits for it, so nobody drives the journal for it.
+            self.core.ring_journal();
+        }
     }
 }
 
@@ -103,7 +168,7 @@ impl Future for Append {
 #[error("log stopped: {reason}")]
 pub struct LogFailed {
     /// The first failure.
-    pub reason: std::sync::Arc<str>,
+    pub reason: Arc<str>,
 }
 
 /// Why a batch was not appended. Nothing of it was stored.
@@ -112,7 +177,7 @@ pub enum AppendError {
     /// The bytes are not one intact v2 record batch.
     #[error("batch refused: {0}")]
     Corrupt(#[from] super::batch::BatchError),
-    /// The batch exceeds [`super::BATCH_SIZE_MAX_BYTES`].
+    /// The batch exceeds [`super::LogOptions::batch_size_max_bytes`].
     #[error("batch of {size_bytes} bytes is larger than the limit of {limit_bytes} bytes")]
     TooLarge {
         /// Size of the batch.

@@ -1,0 +1,348 @@
+//! What all handles of one log share: the journal with its drivers, and the flusher's state.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
+use std::task::{Poll, Waker};
+
+use super::bell::Bell;
+use super::flusher::{FlushOutcome, Flusher};
+use super::io::aligned::BufferPool;
+use super::io::{Environment, Lock};
+use super::journal::{Drive, JournalError, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
+use super::partition_state::PartitionState;
+use super::topic::Topic;
+use super::{AppendError, LogFailed, LogOptions};
+
+/// The state behind every handle of one log.
+pub struct Core {
+    pub(super) environment: Environment,
+    pub(super) folder: PathBuf,
+    options: LogOptions,
+    queue: Queue<Arc<PartitionState>>,
+    writer: Mutex<Writer<Arc<PartitionState>>>,
+    progress: Progress,
+    pub(super) files: Arc<JournalFiles>,
+    pub(super) pool: Arc<BufferPool>,
+    published_lsn: AtomicU64,
+    dirty: Mutex<Vec<Arc<PartitionState>>>,
+    unflushed_bytes: AtomicUsize,
+    storage_full: AtomicBool,
+    flusher: Mutex<Flusher>,
+    pub(super) topics: RwLock<BTreeMap<String, Arc<Topic>>>,
+    /// Held while a topic is created or deleted; the largest partition number used.
+    pub(super) last_partition: Mutex<u32>,
+    pub(super) metadata: Arc<PartitionState>,
+    /// Without threads of its own, everything happens inside the callers' calls.
+    has_threads: bool,
+    pub(super) journal_bell: Bell,
+    pub(super) flusher_bell: Bell,
+    pub(super) is_closing: AtomicBool,
+    /// Released when the log is closed or the process ends.
+    pub(super) lock: Mutex<Option<Box<dyn Lock>>>,
+}
+
+/// What recovery hands over to a new [`Core`].
+pub struct CoreParts {
+    pub environment: Environment,
+    pub folder: PathBuf,
+    pub options: LogOptions,
+    pub writer: Writer<Arc<PartitionState>>,
+    pub files: Arc<JournalFiles>,
+    pub pool: Arc<BufferPool>,
+    pub last_lsn: Lsn,
+    pub dirty: Vec<Arc<PartitionState>>,
+    pub unflushed_bytes: usize,
+    pub flusher: Flusher,
+    pub last_partition: u32,
+    pub metadata: Arc<PartitionState>,
+    pub has_threads: bool,
+    pub lock: Box<dyn Lock>,
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Core").field("folder", &self.folder).finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    /// A core over what recovery found.
+    pub fn new(parts: CoreParts) -> Core {
+        Core {
+            environment: parts.environment,
+            folder: parts.folder,
+            options: parts.options,
+            queue: Queue::default(),
+            writer: Mutex::new(parts.writer),
+            progress: Progress::default(),
+            files: parts.files,
+            pool: parts.pool,
+            published_lsn: AtomicU64::new(parts.last_lsn),
+            dirty: Mutex::new(parts.dirty),
+            unflushed_bytes: AtomicUsize::new(parts.unflushed_bytes),
+            storage_full: AtomicBool::new(false),
+            flusher: Mutex::new(parts.flusher),
+            topics: RwLock::default(),
+            last_partition: Mutex::new(parts.last_partition),
+            metadata: parts.metadata,
+            has_threads: parts.has_threads,
+            journal_bell: Bell::default(),
+            flusher_bell: Bell::default(),
+            is_closing: AtomicBool::new(false),
+            lock: Mutex::new(Some(parts.lock)),
+        }
+    }
+
+    /// How the log was opened.
+    pub fn options(&self) -> &LogOptions {
+        &self.options
+    }
+
+    /// The batches that wait for the journal.
+    pub fn queue(&self) -> &Queue<Arc<PartitionState>> {
+        &self.queue
+    }
+
+    /// How far the journal is durable.
+    pub fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
+    /// Refuses appends when the log has stopped or the disk is full.
+    pub fn check_writable(&self) -> Result<(), AppendError> {
+        self.check_running()?;
+        if self.storage_full.load(Ordering::Acquire) {
+            return Err(AppendError::StorageFull);
+        }
+        Ok(())
+    }
+
+    /// The failure that stopped the log, if one did.
+    pub fn check_running(&self) -> Result<(), LogFailed> {
+        self.progress.failure().map_or(Ok(()), |reason| Err(LogFailed { reason }))
+    }
+
+    /// Wakes the journal thread, if there is one, to write what waits.
+    pub fn ring_journal(&self) {
+        if self.has_threads {
+            self.journal_bell.ring();
+        }
+    }
+
+    /// Blocks until `sequence` is durable; writes the journal itself when nobody else does.
+    pub fn commit_until(&self, sequence: Sequence) -> Result<(), LogFailed> {
+        loop {
+            if self.progress.durable() >= sequence {
+                return Ok(());
+            }
+            self.check_running()?;
+            let driven = match self.writer.try_lock() {
+                Ok(writer) => self.drive(writer, sequence)?,
+                Err(TryLockError::Poisoned(poisoned)) => self.drive(poisoned.into_inner(), sequence)?,
+                Err(TryLockError::WouldBlock) => Driven::Elsewhere,
+            };
+            match driven {
+                Driven::Reached => {}
+                Driven::Elsewhere => {
+                    self.ring_journal();
+                    self.progress.block_until(sequence);
+                }
+                Driven::NeedsSpace if self.has_threads => {
+                    self.flusher_bell.ring();
+                    self.progress.block_until(sequence);
+                }
+                Driven::NeedsSpace => self.free_journal()?,
+            }
+        }
+    }
+
+    /// Ready when `sequence` is durable, or the log has stopped.
+    pub fn poll_durable(&self, sequence: Sequence, waker: &Waker) -> Poll<Result<(), LogFailed>> {
+        if self.progress.durable() >= sequence {
+            return Poll::Ready(Ok(()));
+        }
+        if !self.has_threads {
+            return Poll::Ready(self.commit_until(sequence));
+        }
+        if self.progress.register(sequence, waker) {
+            self.journal_bell.ring();
+            return Poll::Pending;
+        }
+        if self.progress.durable() >= sequence {
+            return Poll::Ready(Ok(()));
+        }
+        Poll::Ready(self.check_running())
+    }
+
+    /// The journal thread's work: writes until nothing waits.
+    pub fn drain_journal(&self) -> Result<(), LogFailed> {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.drive(writer, Sequence::MAX)? == Driven::NeedsSpace {
+            // The flusher rings the journal's bell when it has freed a file.
+            self.flusher_bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Writes groups until `sequence` is durable or nothing is left to do.
+    fn drive(
+        &self,
+        mut writer: MutexGuard<'_, Writer<Arc<PartitionState>>>,
+        sequence: Sequence,
+    ) -> Result<Driven, LogFailed> {
+        self.check_running()?;
+        let driven = loop {
+            // Submitting comes before leaving, so that the device works while the next driver wakes up.
+            let submitted = writer.submit(&self.queue).map_err(|error| self.fail(&error))?;
+            if self.progress.durable() >= sequence {
+                break Driven::Reached;
+            }
+            match submitted {
+                Drive::Idle => break Driven::Reached,
+                Drive::NeedsSpace => break Driven::NeedsSpace,
+                Drive::Progress => {}
+            }
+            self.reap(&mut writer)?;
+        };
+        let work_left = writer.has_in_flight() || !self.queue.is_empty();
+        drop(writer);
+        if work_left && driven == Driven::Reached {
+            self.ring_journal();
+        }
+        Ok(driven)
+    }
+
+    fn reap(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<(), LogFailed> {
+        let mut published_bytes = 0;
+        let reaped = writer.reap(|partition, batch| {
+            published_bytes += batch.bytes.len();
+            if partition.publish(batch) {
+                self.lock_dirty().push(partition);
+            }
+        });
+        let durable = reaped.map_err(|error| self.fail(&error))?;
+        // The watermarks have moved before the LSN and the sequence do: who sees these sees the batches.
+        self.published_lsn.store(writer.durable_lsn(), Ordering::Release);
+        if let Some(sequence) = durable {
+            self.progress.advance(sequence);
+        }
+        let before = self.unflushed_bytes.fetch_add(published_bytes, Ordering::AcqRel);
+        let limit = self.options.flush_size_bytes;
+        if self.has_threads && before < limit && before + published_bytes >= limit {
+            self.flusher_bell.ring();
+        }
+        Ok(())
+    }
+
+    /// Writes every tail into its segments, durably, and frees the journal behind it.
+    pub fn flush(&self) -> Result<FlushOutcome, LogFailed> {
+        let mut flusher = self.lock_flusher();
+        self.check_running()?;
+        let lsn = self.published_lsn.load(Ordering::Acquire);
+        self.unflushed_bytes.store(0, Ordering::Release);
+        let dirty = std::mem::take(&mut *self.lock_dirty());
+        let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
+        match outcome {
+            FlushOutcome::Flushed => {
+                if self.storage_full.swap(false, Ordering::AcqRel) {
+                    tracing::info!("the data folder has space again, appends are taken");
+                }
+                self.files.release_through(lsn);
+                self.ring_journal();
+            }
+            FlushOutcome::StorageFull => {
+                if !self.storage_full.swap(true, Ordering::AcqRel) {
+                    tracing::error!(folder = %self.folder.display(), "no space left: appends are refused, reads go on");
+                }
+                let mut again = self.lock_dirty();
+                again.extend(dirty.into_iter().filter(|partition| partition.mark_dirty()));
+            }
+        }
+        drop(flusher);
+        if outcome == FlushOutcome::Flushed && self.has_threads && self.files.wants_spare() {
+            self.add_journal_file()?;
+        }
+        Ok(outcome)
+    }
+
+    /// Whether the flusher has anything to do.
+    pub fn needs_flush(&self) -> bool {
+        !self.lock_dirty().is_empty()
+    }
+
+    /// Makes room in the journal: by one more file while there are few, else by a flush.
+    pub fn free_journal(&self) -> Result<(), LogFailed> {
+        if self.files.wants_spare() {
+            return self.add_journal_file();
+        }
+        if self.flush()? == FlushOutcome::StorageFull && !self.has_threads {
+            let reason = "the disk and the journal are full, and no thread waits for space";
+            self.progress.fail(reason);
+        }
+        Ok(())
+    }
+
+    fn add_journal_file(&self) -> Result<(), LogFailed> {
+        match self.files.add_spare() {
+            Ok(()) => {
+                self.ring_journal();
+                Ok(())
+            }
+            Err(error) if error.is_storage_full() => {
+                // The journal goes on with the files it has.
+                tracing::warn!(%error, "no space for another journal file");
+                self.flush_for_space()
+            }
+            Err(error) => Err(self.fail(&error)),
+        }
+    }
+
+    fn flush_for_space(&self) -> Result<(), LogFailed> {
+        if self.needs_flush() && !self.has_threads {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// The state of the flusher, which deletion of topics shares.
+    pub fn lock_flusher(&self) -> MutexGuard<'_, Flusher> {
+        self.flusher.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stops the log for good: nothing is acknowledged any more, and nothing is retried.
+    pub fn fail(&self, error: &(dyn std::error::Error + 'static)) -> LogFailed {
+        let mut reason = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            reason.push_str(": ");
+            reason.push_str(&cause.to_string());
+            source = cause.source();
+        }
+        tracing::error!(%reason, "the log stops");
+        self.progress.fail(&reason);
+        LogFailed { reason: self.progress.failure().unwrap_or_else(|| Arc::from(reason)) }
+    }
+
+    fn lock_dirty(&self) -> MutexGuard<'_, Vec<Arc<PartitionState>>> {
+        self.dirty.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Driven {
+    /// What was asked for is durable, or nothing is left to write.
+    Reached,
+    /// Another thread drives.
+    Elsewhere,
+    /// All journal files are full.
+    NeedsSpace,
+}
+
+impl JournalError {
+    fn is_storage_full(&self) -> bool {
+        matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+}

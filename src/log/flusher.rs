@@ -1,0 +1,123 @@
+//! The flusher: moves tails into segments and records how far in the checkpoint.
+
+use std::sync::Arc;
+
+use super::batch::{BatchError, BatchHeader};
+use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionCheckpoint};
+use super::journal::Lsn;
+use super::partition_state::PartitionState;
+use super::producers::ProducerTable;
+use super::segment::SegmentError;
+
+/// What a flush came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushOutcome {
+    /// Everything published before it is durable in segments.
+    Flushed,
+    /// The disk has no room; tails and journal keep what could not be moved.
+    StorageFull,
+}
+
+/// Why the flusher cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum FlushError {
+    /// A segment could not be written or synced.
+    #[error("could not flush partition {partition}")]
+    Segment {
+        /// The partition.
+        partition: super::PartitionId,
+        /// The cause.
+        source: SegmentError,
+    },
+    /// A batch in memory is not what was appended.
+    #[error("batch of partition {partition} changed in memory")]
+    Batch {
+        /// The partition.
+        partition: super::PartitionId,
+        /// The cause.
+        source: BatchError,
+    },
+    /// The checkpoint could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+/// The newest checkpoint, in memory and on disk.
+#[derive(Debug)]
+pub struct Flusher {
+    files: CheckpointFiles,
+    checkpoint: Checkpoint,
+}
+
+impl Flusher {
+    /// A flusher that continues from `checkpoint`.
+    pub fn new(files: CheckpointFiles, checkpoint: Checkpoint) -> Flusher {
+        Flusher { files, checkpoint }
+    }
+
+    /// Moves the tails of `dirty` into segments, makes them durable, and then says so in a checkpoint at
+    /// `lsn`, up to which every batch must have been published before.
+    pub fn flush(&mut self, lsn: Lsn, dirty: &[Arc<PartitionState>]) -> Result<FlushOutcome, FlushError> {
+        if dirty.is_empty() && lsn == self.checkpoint.lsn {
+            return Ok(FlushOutcome::Flushed);
+        }
+        for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
+            match self.write(partition) {
+                Ok(()) => {}
+                Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
+                    return Ok(FlushOutcome::StorageFull);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
+            let segment_error = |source| FlushError::Segment { partition: partition.id(), source };
+            let segments = partition.segments().map_err(segment_error)?;
+            segments.sync().map_err(segment_error)?;
+            self.entry(partition).flushed = segments.flushed();
+        }
+        self.checkpoint.lsn = lsn;
+        self.save()?;
+        for partition in dirty {
+            if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
+                partition.end_flush(entry.flushed.next_offset);
+            }
+        }
+        Ok(FlushOutcome::Flushed)
+    }
+
+    /// Drops a deleted partition from the checkpoint.
+    pub fn forget(&mut self, partition: &PartitionState) {
+        self.checkpoint.partitions.remove(&partition.id());
+    }
+
+    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<(), FlushError> {
+        let segment_error = |source| FlushError::Segment { partition: partition.id(), source };
+        let batches = partition.begin_flush().map_err(segment_error)?;
+        partition.segments().and_then(|segments| segments.append(&batches)).map_err(segment_error)?;
+        let entry = self.entry(partition);
+        for batch in &batches {
+            let header = BatchHeader::parse(&batch.bytes);
+            let header = header.map_err(|source| FlushError::Batch { partition: partition.id(), source })?;
+            entry.producers.apply(&header, batch.base_offset);
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {
+        self.checkpoint.partitions.entry(partition.id()).or_insert_with(|| PartitionCheckpoint {
+            log_start: partition.log_start(),
+            flushed: super::segment::FlushedPosition {
+                segment: super::Offset::ZERO,
+                position: 0,
+                next_offset: super::Offset::ZERO,
+            },
+            producers: ProducerTable::default(),
+        })
+    }
+
+    fn save(&mut self) -> Result<(), CheckpointError> {
+        self.checkpoint.number += 1;
+        self.files.write(&self.checkpoint)
+    }
+}

@@ -1,0 +1,247 @@
+//! One simulated file: what is durable, what programs see, and the sectors and lengths in between.
+
+use std::collections::BTreeMap;
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use super::SECTOR_SIZE_BYTES;
+use super::content::{Content, is_zero};
+use super::random::Choices;
+use crate::log::io::BLOCK_SIZE_BYTES;
+
+/// The bytes of a sector; a sector of zeros is common and not stored.
+type Sector = Option<Arc<[u8; SECTOR_SIZE_BYTES]>>;
+
+/// Chances in percent that a pending sector survives; one is drawn for each file, so that "nearly all" and
+/// "nearly none" happen as often as "half".
+const SURVIVAL_PERCENTS: [usize; 5] = [0, 10, 50, 90, 100];
+
+/// A file.
+#[derive(Clone, Debug)]
+pub(super) struct FileNode {
+    durable: Content,
+    current: Content,
+    /// Changes since the last sync, split where the file was cut; never empty.
+    eras: Vec<Era>,
+    /// Bytes of the disk that the file holds, whole blocks.
+    pub(super) allocated_bytes: u64,
+}
+
+/// Changes between two truncations.
+#[derive(Clone, Debug, Default)]
+struct Era {
+    /// The length to which the era's truncation cut the file; without meaning in the first era.
+    cut_to: u64,
+    /// Growing lengths that were set.
+    lengths: Vec<u64>,
+    /// All versions of each sector that was written.
+    sectors: BTreeMap<u64, Vec<Sector>>,
+}
+
+impl FileNode {
+    pub(super) fn new() -> FileNode {
+        FileNode::with(Content::default(), 0)
+    }
+
+    fn with(content: Content, allocated_bytes: u64) -> FileNode {
+        FileNode {
+            durable: content.clone(),
+            allocated_bytes: allocated_bytes.max(whole_blocks(content.len())),
+            current: content,
+            eras: vec![Era::default()],
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
+        self.current.len()
+    }
+
+    pub(super) fn read(&self, position: u64, buffer: &mut [u8]) {
+        self.current.read(position, buffer);
+    }
+
+    pub(super) fn durable(&self) -> &Content {
+        &self.durable
+    }
+
+    /// Volatile write.
+    pub(super) fn write(&mut self, position: u64, buffers: &[IoSlice<'_>]) {
+        let mut end = position;
+        for buffer in buffers {
+            if !buffer.is_empty() {
+                self.current.write(end, buffer);
+                end += buffer.len() as u64;
+            }
+        }
+        if end == position {
+            return;
+        }
+        if self
+            .last_pending_length()
+            .is_none_or(|length| length < self.current.len())
+        {
+            let length = self.current.len();
+            self.era().lengths.push(length);
+        }
+        for number in sectors_of(position, end - position) {
+            let sector = sector_at(&self.current, number);
+            if !self.is_hole(number) || sector.is_some() {
+                self.era().sectors.entry(number).or_default().push(sector);
+            }
+        }
+    }
+
+    /// Volatile change of the length.
+    pub(super) fn set_len(&mut self, length: u64) {
+        if length < self.current.len() {
+            self.eras.push(Era {
+                cut_to: length,
+                ..Era::default()
+            });
+        } else {
+            self.era().lengths.push(length);
+        }
+        self.current.set_len(length);
+    }
+
+    /// Makes everything written so far durable.
+    pub(super) fn sync(&mut self) {
+        self.durable = self.image(&mut Survival::All);
+        self.eras = vec![Era::default()];
+    }
+
+    /// A sync that fails: some sectors arrive, the others are never written again although reads show them.
+    pub(super) fn fail_sync(&mut self, choices: &mut Choices) {
+        self.durable = self.image(&mut Survival::Random(choices));
+        self.eras = vec![Era::default()];
+    }
+
+    /// A durable write that has ended; `survives` tells for each sector whether it arrived.
+    pub(super) fn write_durable(&mut self, position: u64, data: &[u8], mut survives: impl FnMut() -> bool) {
+        for (index, sector) in data.chunks(SECTOR_SIZE_BYTES).enumerate() {
+            if !survives() {
+                continue;
+            }
+            let at = position + (index * SECTOR_SIZE_BYTES) as u64;
+            self.durable.write(at, sector);
+            self.current.write(at, sector);
+            for era in &mut self.eras {
+                era.sectors.remove(&(at / SECTOR_SIZE_BYTES as u64));
+            }
+        }
+    }
+
+    /// The file as it is found after a power cut.
+    pub(super) fn after_power_cut(&self, survival: &mut Survival<'_>) -> FileNode {
+        FileNode::with(self.image(survival), 0)
+    }
+
+    fn image(&self, survival: &mut Survival<'_>) -> Content {
+        let last_era = survival.choose(self.eras.len() - 1);
+        let survival_percent = survival.percent();
+        let mut content = self.durable.clone();
+        for (index, era) in self.eras[..=last_era].iter().enumerate() {
+            if index > 0 {
+                content.set_len(era.cut_to);
+            }
+            let length_before = content.len();
+            for (number, versions) in &era.sectors {
+                if let Some(version) = survival.choose_version(survival_percent, versions) {
+                    let bytes = version
+                        .as_ref()
+                        .map_or(&[0; SECTOR_SIZE_BYTES], |sector| &**sector);
+                    content.write(number * SECTOR_SIZE_BYTES as u64, bytes);
+                }
+            }
+            let lengths = if index < last_era {
+                era.lengths.len()
+            } else {
+                survival.choose(era.lengths.len())
+            };
+            let length = era.lengths[..lengths].last().copied().unwrap_or(length_before);
+            content.set_len(length.max(length_before));
+        }
+        content
+    }
+
+    fn era(&mut self) -> &mut Era {
+        self.eras.last_mut().expect("a file has an era")
+    }
+
+    fn last_pending_length(&self) -> Option<u64> {
+        let era = self.eras.last()?;
+        let first = if self.eras.len() > 1 {
+            era.cut_to
+        } else {
+            self.durable.len()
+        };
+        Some(era.lengths.last().copied().unwrap_or(first))
+    }
+
+    /// Whether a sector is zeros in every version that a crash could show.
+    fn is_hole(&self, number: u64) -> bool {
+        self.eras.iter().all(|era| !era.sectors.contains_key(&number))
+            && sector_at(&self.durable, number).is_none()
+    }
+}
+
+/// Which pending changes survive.
+#[derive(Debug)]
+pub(super) enum Survival<'a> {
+    All,
+    None,
+    Random(&'a mut Choices),
+}
+
+impl Survival<'_> {
+    /// How many of `count` ordered changes survive.
+    pub(super) fn choose(&mut self, count: usize) -> usize {
+        match self {
+            Survival::All => count,
+            Survival::None => 0,
+            Survival::Random(choices) => choices.below(count + 1),
+        }
+    }
+
+    pub(super) fn percent(&mut self) -> usize {
+        match self {
+            Survival::All => 100,
+            Survival::None => 0,
+            Survival::Random(choices) => SURVIVAL_PERCENTS[choices.below(SURVIVAL_PERCENTS.len())],
+        }
+    }
+
+    pub(super) fn chance(&mut self, percent: usize) -> bool {
+        match self {
+            Survival::All => true,
+            Survival::None => false,
+            Survival::Random(choices) => choices.below(100) < percent,
+        }
+    }
+
+    fn choose_version<'v>(&mut self, percent: usize, versions: &'v [Sector]) -> Option<&'v Sector> {
+        if !self.chance(percent) {
+            return None;
+        }
+        match self {
+            Survival::Random(choices) => versions.get(choices.below(versions.len())),
+            Survival::All | Survival::None => versions.last(),
+        }
+    }
+}
+
+/// `size_bytes` rounded up to whole blocks.
+pub(super) fn whole_blocks(size_bytes: u64) -> u64 {
+    size_bytes.next_multiple_of(BLOCK_SIZE_BYTES as u64)
+}
+
+fn sectors_of(position: u64, size_bytes: u64) -> std::ops::Range<u64> {
+    let sector = SECTOR_SIZE_BYTES as u64;
+    position / sector..(position + size_bytes).div_ceil(sector)
+}
+
+fn sector_at(content: &Content, number: u64) -> Sector {
+    let mut bytes = [0; SECTOR_SIZE_BYTES];
+    content.read(number * SECTOR_SIZE_BYTES as u64, &mut bytes);
+    (!is_zero(&bytes)).then(|| Arc::new(bytes))
+}

@@ -1,0 +1,54 @@
+//! How a log is opened.
+
+use std::time::Duration;
+
+use super::journal::file_size_min_bytes;
+
+/// Largest record batch by default. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
+pub const BATCH_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// Size of a journal file by default. 32 MiB: zeroing one takes about 30 ms, and at full rate a file lasts
+/// long enough that beginning the next (two small writes) costs less than one percent.
+pub const JOURNAL_FILE_SIZE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Largest segment by default, as in Kafka (`log.segment.bytes`).
+pub const SEGMENT_SIZE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Unflushed bytes at which the flusher begins by default: one journal file's worth.
+pub const FLUSH_SIZE_BYTES: usize = 32 * 1024 * 1024;
+
+/// How long a batch stays unflushed by default when little is written.
+pub const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
+
+const _: () = assert!(file_size_min_bytes(BATCH_SIZE_MAX_BYTES) < JOURNAL_FILE_SIZE_BYTES);
+const _: () = assert!((BATCH_SIZE_MAX_BYTES as u64) < SEGMENT_SIZE_MAX_BYTES);
+
+/// How a log is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogOptions {
+    /// Never use `io_uring`, even where it is available.
+    pub plain_writes: bool,
+    /// Largest record batch that is taken.
+    pub batch_size_max_bytes: usize,
+    /// Size of each journal file; rounded up to what the largest batch needs.
+    pub journal_file_size_bytes: u64,
+    /// Size at which a partition begins its next segment.
+    pub segment_size_max_bytes: u64,
+    /// Unflushed bytes at which the flusher begins.
+    pub flush_size_bytes: usize,
+    /// Longest time that a batch stays unflushed.
+    pub flush_interval: Duration,
+}
+
+impl Default for LogOptions {
+    fn default() -> LogOptions {
+        LogOptions {
+            plain_writes: false,
+            batch_size_max_bytes: BATCH_SIZE_MAX_BYTES,
+            journal_file_size_bytes: JOURNAL_FILE_SIZE_BYTES,
+            segment_size_max_bytes: SEGMENT_SIZE_MAX_BYTES,
+            flush_size_bytes: FLUSH_SIZE_BYTES,
+            flush_interval: FLUSH_INTERVAL,
+        }
+    }
+}

@@ -1,0 +1,353 @@
+//! The state of one partition: its end, its producers, its tail and its segments.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::batch::{BatchHeader, StoredBatch};
+use super::checkpoint::PartitionCheckpoint;
+use super::io::Disk;
+use super::journal::{Entry, Queue, Sequence};
+use super::producers::{ProducerTable, Verdict};
+use super::segment::{FlushedPosition, SegmentError, SegmentOptions, Segments};
+use super::tail::Tail;
+use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
+
+/// One partition. Its offsets are ordered: log start <= flushed <= high watermark <= end.
+#[derive(Debug)]
+pub struct PartitionState {
+    id: PartitionId,
+    folder: PathBuf,
+    disk: Arc<dyn Disk>,
+    segment_options: SegmentOptions,
+    /// Where the segments end by the checkpoint; none if there was no checkpoint.
+    flushed_at_open: Option<FlushedPosition>,
+    /// The producers that a scan of the segments found, where there was no checkpoint.
+    scanned_producers: ProducerTable,
+    log_start: Offset,
+    end: Mutex<End>,
+    high_watermark: AtomicU64,
+    tail: RwLock<Tail>,
+    segments: OnceLock<Segments>,
+    opening_segments: Mutex<()>,
+    is_dirty: AtomicBool,
+    waiters: Mutex<Waiters>,
+    grown: Condvar,
+}
+
+/// What the next append continues.
+#[derive(Debug, Default)]
+struct End {
+    next_offset: Offset,
+    producers: ProducerTable,
+    deleted: bool,
+}
+
+#[derive(Debug, Default)]
+struct Waiters {
+    wakers: Vec<(Offset, Waker)>,
+    blocked: usize,
+}
+
+/// Where a partition lives and how its segments are cut.
+#[derive(Debug)]
+pub struct PartitionPlace {
+    /// The partition's number.
+    pub id: PartitionId,
+    /// Its folder.
+    pub folder: PathBuf,
+    /// The disk of the folder.
+    pub disk: Arc<dyn Disk>,
+    /// How segments are cut.
+    pub segment_options: SegmentOptions,
+}
+
+impl PartitionState {
+    /// A partition without any data.
+    pub fn empty(place: PartitionPlace) -> PartitionState {
+        let flushed = FlushedPosition { segment: Offset::ZERO, position: 0, next_offset: Offset::ZERO };
+        PartitionState::new(place, Offset::ZERO, Some(flushed), flushed.next_offset, ProducerTable::default())
+    }
+
+    /// A partition as a checkpoint left it.
+    pub fn at_checkpoint(place: PartitionPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
+        let PartitionCheckpoint { log_start, flushed, producers } = checkpoint;
+        PartitionState::new(place, *log_start, Some(*flushed), flushed.next_offset, producers.clone())
+    }
+
+    /// A partition without a checkpoint: its segments are scanned for their end and their producers.
+    pub fn scanned(place: PartitionPlace) -> Result<PartitionState, SegmentError> {
+        let segments =
+            Segments::open(Arc::clone(&place.disk), place.folder.clone(), None, place.segment_options.clone())?;
+        let (log_start, end) = (segments.first_offset(), segments.flushed().next_offset);
+        let mut producers = ProducerTable::default();
+        let mut next = log_start;
+        while next < end {
+            for slice in segments.read(next, SCAN_STEP_BYTES)? {
+                for (header, _) in super::batch::batches(&slice).flatten() {
+                    producers.apply(&header, header.base_offset);
+                    next = header.next_offset();
+                }
+            }
+        }
+        let mut state = PartitionState::new(place, log_start, None, end, producers.clone());
+        state.scanned_producers = producers;
+        let _ = state.segments.set(segments);
+        Ok(state)
+    }
+
+    fn new(
+        place: PartitionPlace,
+        log_start: Offset,
+        flushed_at_open: Option<FlushedPosition>,
+        next_offset: Offset,
+        producers: ProducerTable,
+    ) -> PartitionState {
+        PartitionState {
+            id: place.id,
+            folder: place.folder,
+            disk: place.disk,
+            segment_options: place.segment_options,
+            flushed_at_open,
+            scanned_producers: ProducerTable::default(),
+            log_start,
+            end: Mutex::new(End { next_offset, producers, deleted: false }),
+            high_watermark: AtomicU64::new(next_offset.0),
+            tail: RwLock::default(),
+            segments: OnceLock::new(),
+            opening_segments: Mutex::default(),
+            is_dirty: AtomicBool::new(false),
+            waiters: Mutex::default(),
+            grown: Condvar::new(),
+        }
+    }
+
+    /// The partition's number.
+    pub fn id(&self) -> PartitionId {
+        self.id
+    }
+
+    /// The partition's folder, which need not exist.
+    pub fn folder(&self) -> &PathBuf {
+        &self.folder
+    }
+
+    /// First readable offset.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// Offset behind the last durable record.
+    pub fn high_watermark(&self) -> Offset {
+        Offset(self.high_watermark.load(Ordering::Acquire))
+    }
+
+    /// The producers that a scan of the segments found; none for a partition that has a checkpoint.
+    pub fn scanned_producers(&self) -> ProducerTable {
+        self.scanned_producers.clone()
+    }
+
+    /// Gives the batch its offset and puts it into the journal's queue: one short critical section without
+    /// I/O, so that the journal's order is the partition's order.
+    pub fn enqueue(
+        self: &Arc<Self>,
+        queue: &Queue<Arc<PartitionState>>,
+        header: &BatchHeader,
+        batch: Bytes,
+        expected: Option<Offset>,
+    ) -> Result<(Sequence, Offset), AppendError> {
+        let mut end = lock(&self.end);
+        if end.deleted {
+            return Err(AppendError::Deleted);
+        }
+        let base_offset = end.next_offset;
+        if let Verdict::Duplicate(original) = end.producers.check(header)? {
+            // The original may still be on its way; it is durable when all that waits is.
+            return Ok((queue.last_sequence(), original));
+        }
+        if let Some(expected) = expected.filter(|expected| *expected != base_offset) {
+            return Err(AppendError::UnexpectedEnd { expected, found: base_offset });
+        }
+        let next_offset = base_offset.plus(header.record_count as u64);
+        let entry = Entry {
+            target: Arc::clone(self),
+            partition: self.id,
+            base_offset,
+            next_offset,
+            max_timestamp: header.max_timestamp,
+            batch,
+        };
+        let queued = queue.push(entry);
+        let sequence = queued.map_err(|full| AppendError::Overloaded { queued_bytes: full.queued_bytes })?;
+        end.next_offset = next_offset;
+        end.producers.apply(header, base_offset);
+        Ok((sequence, base_offset))
+    }
+
+    /// Takes in a batch that recovery found durable, unless the partition has it already; true if the
+    /// partition had nothing to flush before.
+    ///
+    /// # Errors
+    /// The offset that is missing when the batch does not continue the partition.
+    pub fn restore(&self, batch: StoredBatch, header: &BatchHeader) -> Result<bool, Offset> {
+        let mut end = lock(&self.end);
+        if batch.base_offset < end.next_offset {
+            return Ok(false);
+        }
+        if batch.base_offset > end.next_offset {
+            return Err(end.next_offset);
+        }
+        end.next_offset = batch.next_offset;
+        end.producers.apply(header, batch.base_offset);
+        drop(end);
+        Ok(self.publish(batch))
+    }
+
+    /// Makes a durable batch readable; true if the partition had nothing to flush before.
+    pub fn publish(&self, batch: StoredBatch) -> bool {
+        let next_offset = batch.next_offset;
+        {
+            let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
+            tail.push(batch);
+            self.high_watermark.store(next_offset.0, Ordering::Release);
+        }
+        let (ready, blocked) = {
+            let mut waiters = lock(&self.waiters);
+            let ready: Vec<_> = if waiters.wakers.is_empty() {
+                Vec::new()
+            } else {
+                waiters.wakers.extract_if(.., |(offset, _)| *offset < next_offset).collect()
+            };
+            (ready, waiters.blocked > 0)
+        };
+        if blocked {
+            self.grown.notify_all();
+        }
+        for (_, waker) in ready {
+            waker.wake();
+        }
+        !self.is_dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Whole batches from the one that contains `from`.
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, ReadError> {
+        let (log_start, high_watermark) = (self.log_start, self.high_watermark());
+        if from < log_start || from > high_watermark {
+            return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
+        }
+        if from == high_watermark {
+            return Ok(Vec::new());
+        }
+        let from_tail = self.tail.read().unwrap_or_else(PoisonError::into_inner).read(from, max_bytes);
+        match from_tail {
+            Some(slices) => Ok(slices),
+            None => Ok(self.segments()?.read(from, max_bytes)?),
+        }
+    }
+
+    /// The first batch with a timestamp at or after `timestamp`.
+    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
+        if let Some(batch) = self.segments()?.batch_at_time(timestamp)? {
+            return Ok(Some(batch));
+        }
+        Ok(self.tail.read().unwrap_or_else(PoisonError::into_inner).batch_at_time(timestamp))
+    }
+
+    /// The earliest batch with the largest timestamp.
+    pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, ReadError> {
+        let flushed = self.segments()?.batch_with_max_timestamp()?;
+        let flushed_timestamp =
+            flushed.as_ref().and_then(|batch| BatchHeader::parse(batch).ok()).map(|header| header.max_timestamp);
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        match tail.batch_with_max_timestamp() {
+            Some(batch) if flushed_timestamp.is_none_or(|flushed| batch.max_timestamp > flushed) => {
+                Ok(Some(batch.bytes.clone()))
+            }
+            _ => Ok(flushed),
+        }
+    }
+
+    /// Wakes `waker` once the high watermark is above `offset`.
+    pub fn wake_above(&self, offset: Offset, waker: &Waker) {
+        let mut waiters = lock(&self.waiters);
+        // `publish` moves the watermark before it takes this lock: either it is seen here, or it wakes.
+        if self.high_watermark() > offset {
+            drop(waiters);
+            waker.wake_by_ref();
+        } else if !waiters.wakers.iter().any(|(known, other)| *known == offset && other.will_wake(waker)) {
+            waiters.wakers.push((offset, waker.clone()));
+        }
+    }
+
+    /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.
+    pub fn wait_above(&self, offset: Offset, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut waiters = lock(&self.waiters);
+        waiters.blocked += 1;
+        while self.high_watermark() <= offset {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            waiters = self.grown.wait_timeout(waiters, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        waiters.blocked -= 1;
+        self.high_watermark() > offset
+    }
+
+    /// The partition's segments, opened at the first need.
+    pub fn segments(&self) -> Result<&Segments, SegmentError> {
+        if let Some(segments) = self.segments.get() {
+            return Ok(segments);
+        }
+        let _opening = lock(&self.opening_segments);
+        if self.segments.get().is_none() {
+            let segments = Segments::open(
+                Arc::clone(&self.disk),
+                self.folder.clone(),
+                self.flushed_at_open,
+                self.segment_options.clone(),
+            )?;
+            return Ok(self.segments.get_or_init(|| segments));
+        }
+        Ok(self.segments.get_or_init(|| unreachable!("the segments were opened under the lock")))
+    }
+
+    /// The batches that are not in a segment yet; later ones make the partition dirty again.
+    pub fn begin_flush(&self) -> Result<Vec<StoredBatch>, SegmentError> {
+        self.is_dirty.store(false, Ordering::Release);
+        let flushed = self.segments()?.flushed().next_offset;
+        Ok(self.tail.read().unwrap_or_else(PoisonError::into_inner).batches_from(flushed))
+    }
+
+    /// Marks the partition as having something to flush; true if it had nothing before.
+    pub fn mark_dirty(&self) -> bool {
+        !self.is_dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Frees the tail below `offset`, which is durable in the segments.
+    pub fn end_flush(&self, offset: Offset) {
+        self.tail.write().unwrap_or_else(PoisonError::into_inner).drop_below(offset);
+    }
+
+    /// Refuses further appends.
+    pub fn delete(&self) {
+        lock(&self.end).deleted = true;
+    }
+
+    /// Whether the topic was deleted.
+    pub fn is_deleted(&self) -> bool {
+        lock(&self.end).deleted
+    }
+}
+
+/// Bytes read at a time when segments are scanned for producers.
+const SCAN_STEP_BYTES: usize = 1024 * 1024;
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,309 @@
+//! Opening a data folder: what was acknowledged comes back, or the log halts and says why.
+//!
+//! Nothing that was there is changed before everything has been read and decided.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::batch::{BatchHeader, StoredBatch};
+use super::catalog::{Catalog, METADATA_PARTITION};
+use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
+use super::core::{Core, CoreParts};
+use super::flusher::Flusher;
+use super::io::aligned::BufferPool;
+use super::io::{Disk, DurableWriter, Environment, OpenMode};
+use super::journal::{JournalFiles, Replay, Writer, WriterStart, file_size_min_bytes, replay};
+use super::log::{LogStatus, OpenError};
+use super::partition_state::{PartitionPlace, PartitionState};
+use super::segment::SegmentOptions;
+use super::{LogOptions, Offset, PartitionId, StoreId};
+
+const LOCK_FILE: &str = "lock";
+const STORE_FILE: &str = "store";
+const STORE_DRAFT: &str = "store.draft";
+const JOURNAL_FOLDER: &str = "journal";
+const PARTITIONS_FOLDER: &str = "partitions";
+const STORE_MAGIC: &[u8; 8] = b"DBSTORE1";
+const STORE_SIZE_BYTES: usize = 20;
+
+/// Groups in flight that the durable writer must have room for, and a file header beside them.
+const WRITER_DEPTH: usize = super::journal::GROUPS_IN_FLIGHT_MAX * 2;
+
+/// Free journal buffers that are kept for the next groups: what one flush at full rate sets free.
+const POOL_RETAINED_MAX_BYTES: usize = 48 * 1024 * 1024;
+
+/// Partitions by number.
+type Partitions = BTreeMap<PartitionId, Arc<PartitionState>>;
+
+/// An opened data folder, without its threads.
+pub struct Recovered {
+    pub core: Core,
+    pub status: LogStatus,
+    pub catalog: Catalog,
+    pub partitions: Partitions,
+    pub has_threads: bool,
+}
+
+/// Opens the data folder and reads back what its journal and segments hold.
+pub fn open(
+    environment: Environment,
+    folder: &Path,
+    options: LogOptions,
+    has_threads: bool,
+) -> Result<Recovered, OpenError> {
+    let disk = Arc::clone(&environment.disk);
+    disk.create_dir_all(folder).map_err(io_error("create the data folder", folder))?;
+    let lock = disk.lock(&folder.join(LOCK_FILE)).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked { path: folder.to_path_buf(), holder: error.to_string() },
+        _ => io_error("lock", &folder.join(LOCK_FILE))(error),
+    })?;
+    let journal = folder.join(JOURNAL_FOLDER);
+    let store = read_or_create_store(&environment, folder)?;
+    let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    let mut found = replay(&*disk, &journal, store, checkpoint.as_ref().map(|checkpoint| checkpoint.lsn))?;
+    let incarnation = found.incarnation.max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation)) + 1;
+
+    let opening = Opening { disk: &disk, folder, options: &options, checkpoint: checkpoint.as_ref() };
+    let entries = std::mem::take(&mut found.entries);
+    let recovered_batches = entries.len();
+    let unflushed_bytes = entries.iter().map(|entry| entry.batch.len()).sum();
+    let (metadata, rest): (Vec<_>, Vec<_>) =
+        entries.into_iter().partition(|entry| entry.partition == METADATA_PARTITION);
+    let mut partitions = Partitions::from([(METADATA_PARTITION, opening.partition(METADATA_PARTITION)?)]);
+    let mut dirty = restore(&partitions, metadata)?;
+    let catalog = read_catalog(&partitions[&METADATA_PARTITION])?;
+    for id in catalog.partitions().into_iter().filter(|id| *id != METADATA_PARTITION) {
+        partitions.insert(id, opening.partition(id)?);
+    }
+    dirty.extend(restore(&partitions, rest)?);
+    let checkpoint = opening.complete_checkpoint(&partitions, incarnation)?;
+
+    // Everything is decided; from here on the folder is written.
+    sync_journal(&*disk, &found)?;
+    remove_left_overs(&*disk, folder, &partitions);
+    let device: Arc<dyn DurableWriter> =
+        Arc::from(disk.durable_writer(WRITER_DEPTH).map_err(io_error("open the journal in", &journal))?);
+    let start = WriterStart {
+        store,
+        incarnation,
+        sequence: found.sequence,
+        last_lsn: found.last_lsn,
+        last_crc: found.last_crc,
+    };
+    let files = journal_files(&disk, &device, &journal, &options, found)?;
+    let status = LogStatus { folder: folder.to_path_buf(), store, write_path: device.path(), recovered_batches };
+    tracing::info!(folder = %folder.display(), write_path = %status.write_path, recovered_batches, "log opened");
+    let pool = BufferPool::new(POOL_RETAINED_MAX_BYTES);
+    let core = Core::new(CoreParts {
+        writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
+        environment,
+        folder: folder.to_path_buf(),
+        options,
+        files,
+        pool,
+        last_lsn: start.last_lsn,
+        dirty,
+        unflushed_bytes,
+        flusher: Flusher::new(checkpoint_files, checkpoint),
+        last_partition: catalog.last_partition,
+        metadata: Arc::clone(&partitions[&METADATA_PARTITION]),
+        has_threads,
+        lock,
+    });
+    Ok(Recovered { core, status, catalog, partitions, has_threads })
+}
+
+impl Core {
+    /// A partition that has no data yet.
+    pub(super) fn empty_partition(&self, id: PartitionId) -> PartitionState {
+        PartitionState::empty(place(&self.environment.disk, &self.folder, self.options(), id))
+    }
+}
+
+struct Opening<'a> {
+    disk: &'a Arc<dyn Disk>,
+    folder: &'a Path,
+    options: &'a LogOptions,
+    checkpoint: Option<&'a Checkpoint>,
+}
+
+impl Opening<'_> {
+    /// The partition as its segments hold it.
+    fn partition(&self, id: PartitionId) -> Result<Arc<PartitionState>, OpenError> {
+        let place = place(self.disk, self.folder, self.options, id);
+        let state = match self.checkpoint.map(|checkpoint| checkpoint.partitions.get(&id)) {
+            Some(Some(checkpoint)) => PartitionState::at_checkpoint(place, checkpoint),
+            Some(None) => PartitionState::empty(place),
+            None => PartitionState::scanned(place)
+                .map_err(|source| OpenError::Segment { partition: id, source })?,
+        };
+        Ok(Arc::new(state))
+    }
+
+    /// The checkpoint to continue from; one that was lost is made again from what the scan found.
+    fn complete_checkpoint(&self, partitions: &Partitions, incarnation: u64) -> Result<Checkpoint, OpenError> {
+        if let Some(checkpoint) = self.checkpoint {
+            return Ok(Checkpoint { incarnation, ..checkpoint.clone() });
+        }
+        let mut checkpoint = Checkpoint { incarnation, ..Checkpoint::default() };
+        for (id, state) in partitions {
+            let segments = state.segments().map_err(|source| OpenError::Segment { partition: *id, source })?;
+            let flushed = segments.flushed();
+            if flushed.next_offset > Offset::ZERO {
+                let (log_start, producers) = (state.log_start(), state.scanned_producers());
+                checkpoint.partitions.insert(*id, PartitionCheckpoint { log_start, flushed, producers });
+            }
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn place(disk: &Arc<dyn Disk>, folder: &Path, options: &LogOptions, id: PartitionId) -> PartitionPlace {
+    let segment_options =
+        SegmentOptions { segment_size_max_bytes: options.segment_size_max_bytes, ..SegmentOptions::default() };
+    let folder = folder.join(PARTITIONS_FOLDER).join(format!("{:010}", id.0));
+    PartitionPlace { id, folder, disk: Arc::clone(disk), segment_options }
+}
+
+/// Gives the journal's batches back to their partitions; those of deleted partitions are dropped.
+fn restore(
+    partitions: &Partitions,
+    entries: Vec<super::journal::frame::FrameEntry>,
+) -> Result<Vec<Arc<PartitionState>>, OpenError> {
+    let mut dirty = Vec::new();
+    for entry in entries {
+        let partition = entry.partition;
+        let Some(state) = partitions.get(&partition) else { continue };
+        let header = BatchHeader::parse(&entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
+        let batch = StoredBatch::parse(entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
+        let found = batch.base_offset;
+        if state.restore(batch, &header).map_err(|end| OpenError::Gap { partition, end, found })? {
+            dirty.push(Arc::clone(state));
+        }
+    }
+    Ok(dirty)
+}
+
+fn read_catalog(metadata: &PartitionState) -> Result<Catalog, OpenError> {
+    const STEP_BYTES: usize = 1024 * 1024;
+    let mut catalog = Catalog::default();
+    let mut next = metadata.log_start();
+    while next < metadata.high_watermark() {
+        for slice in metadata.read(next, STEP_BYTES).map_err(OpenError::CatalogRead)? {
+            for batch in super::batch::batches(&slice) {
+                let (header, bytes) =
+                    batch.map_err(|source| OpenError::Batch { partition: METADATA_PARTITION, source })?;
+                catalog.apply(&bytes)?;
+                next = header.next_offset();
+            }
+        }
+    }
+    Ok(catalog)
+}
+
+/// What a killed process wrote may still be in the device's cache: nothing is served before it is not.
+fn sync_journal(disk: &dyn Disk, found: &Replay) -> Result<(), OpenError> {
+    for (path, _) in &found.needed {
+        let synced = disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync());
+        synced.map_err(io_error("sync", path))?;
+    }
+    Ok(())
+}
+
+fn journal_files(
+    disk: &Arc<dyn Disk>,
+    device: &Arc<dyn DurableWriter>,
+    folder: &Path,
+    options: &LogOptions,
+    found: Replay,
+) -> Result<Arc<JournalFiles>, OpenError> {
+    let file_size_bytes = options.journal_file_size_bytes.max(file_size_min_bytes(options.batch_size_max_bytes));
+    let files = JournalFiles::new(
+        Arc::clone(disk),
+        Arc::clone(device),
+        folder,
+        file_size_bytes,
+        found.needed,
+        found.free,
+    )?;
+    if files.wants_spare() {
+        files.add_spare()?;
+    }
+    Ok(Arc::new(files))
+}
+
+/// Removes folders of partitions that belong to no topic: their deletion was logged and then interrupted.
+fn remove_left_overs(disk: &dyn Disk, folder: &Path, partitions: &Partitions) {
+    let folder = folder.join(PARTITIONS_FOLDER);
+    for name in disk.list(&folder).unwrap_or_default() {
+        let Ok(number) = name.parse() else { continue };
+        if !partitions.contains_key(&PartitionId(number))
+            && let Err(error) = disk.remove_dir_all(&folder.join(&name))
+        {
+            tracing::warn!(partition = number, %error, "could not remove the folder of a deleted partition");
+        }
+    }
+}
+
+/// Reads the folder's identity. A folder without one is new, unless a journal or a checkpoint says otherwise.
+fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<StoreId, OpenError> {
+    let disk = &environment.disk;
+    let path = folder.join(STORE_FILE);
+    match disk.open(&path, OpenMode::Read) {
+        Ok(file) => {
+            let mut bytes = [0; STORE_SIZE_BYTES];
+            let read = file.read_at(&mut bytes, 0);
+            let store = read.ok().and_then(|()| decode_store(&bytes));
+            store.ok_or_else(|| OpenError::Store { path: folder.to_path_buf(), what: "damaged" })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The store's name is written last: with it, the folder's structure is complete.
+            let journal = folder.join(JOURNAL_FOLDER);
+            let has_data = disk.list(&journal).is_ok_and(|names| !names.is_empty());
+            if has_data {
+                return Err(OpenError::Store { path: folder.to_path_buf(), what: "missing" });
+            }
+            let partitions = folder.join(PARTITIONS_FOLDER);
+            for sub in [&journal, &partitions] {
+                disk.create_dir_all(sub).map_err(io_error("create", sub))?;
+            }
+            let store = StoreId(environment.random.next_u64());
+            write_store(&**disk, folder, store)?;
+            Ok(store)
+        }
+        Err(error) => Err(io_error("open", &path)(error)),
+    }
+}
+
+fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), OpenError> {
+    let (draft, path) = (folder.join(STORE_DRAFT), folder.join(STORE_FILE));
+    let mut bytes = STORE_MAGIC.to_vec();
+    bytes.extend_from_slice(&store.0.to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+    if disk.open(&draft, OpenMode::Read).is_ok() {
+        disk.remove_file(&draft).map_err(io_error("remove", &draft))?;
+    }
+    let file = disk.open(&draft, OpenMode::CreateNew).map_err(io_error("create", &draft))?;
+    file.write_at(&[IoSlice::new(&bytes)], 0).map_err(io_error("write", &draft))?;
+    file.sync().map_err(io_error("sync", &draft))?;
+    disk.rename(&draft, &path).map_err(io_error("name", &path))?;
+    disk.sync_dir(folder).map_err(io_error("sync", folder))?;
+    // The folder's own name must outlive a power cut as well.
+    if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+        disk.sync_dir(parent).map_err(io_error("sync", parent))?;
+    }
+    Ok(())
+}
+
+fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
+    let (body, crc) = bytes.split_at(STORE_SIZE_BYTES - 4);
+    let intact = &body[..8] == STORE_MAGIC && crc == crc32fast::hash(body).to_le_bytes();
+    intact.then(|| StoreId(u64::from_le_bytes(std::array::from_fn(|index| body[8 + index]))))
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+    let path: PathBuf = path.to_path_buf();
+    move |source| OpenError::Io { what, path, source }
+}
