@@ -10,6 +10,7 @@
 
 pub mod batch;
 pub mod io;
+mod journal;
 pub mod segment;
 
 mod ids;

@@ -1,5 +1,17 @@
 //! Kafka v2 record batches: the fixed header, a borrowed view of the records, and a builder.
+//!
+//! A batch is stored and served verbatim. The log reads its 61-byte header, patches the base offset and
+//! the leader epoch (which the batch's checksum does not cover), and never looks at the records.
 
-/// Why bytes are not a record batch.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {}
+mod builder;
+mod error;
+mod header;
+mod stored;
+mod varint;
+mod view;
+
+pub use builder::{BatchBuilder, Record};
+pub use error::BatchError;
+pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, write_base_offset};
+pub use stored::StoredBatch;
+pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};

@@ -4,6 +4,10 @@
 //! the crate) and the simulated one (`sim`), which keeps a durable image apart from volatile writes
 //! so that a power cut can be taken after any operation, from a seed.
 
+pub mod aligned;
+#[cfg(target_os = "linux")]
+pub mod linux;
+
 use std::fmt;
 use std::io;
 use std::io::IoSlice;
@@ -170,4 +174,16 @@ pub struct Environment {
     pub clock: Arc<dyn Clock>,
     /// Identities.
     pub random: Arc<dyn Random>,
+}
+
+impl Environment {
+    /// The machine that the program runs on, with durable writes by plain system calls if `plain_writes`.
+    #[cfg(target_os = "linux")]
+    pub fn machine(plain_writes: bool) -> Environment {
+        Environment {
+            disk: Arc::new(linux::LinuxDisk::new(plain_writes)),
+            clock: Arc::new(linux::SystemClock::default()),
+            random: Arc::new(linux::KernelRandom),
+        }
+    }
 }

@@ -1,0 +1,207 @@
+//! The checkpoint: how far every partition is durable in its segments, without the journal.
+//!
+//! ```text
+//! magic u32 "DBC1" | length u32 of the body | CRC u32 of the body | body
+//! body: store u64, number u64, incarnation u64, LSN u64, partition count u32, then per partition
+//!       id u32, log start u64, segment u64, position u64, next offset u64, producers
+//! ```
+//!
+//! Two files are written in turn, in place, so that a torn write leaves the other one. The checkpoint is
+//! derived: without it, the segments are scanned and the whole journal is read.
+
+use std::collections::BTreeMap;
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut};
+
+use super::io::{Disk, File, OpenMode};
+use super::journal::Lsn;
+use super::producers::ProducerTable;
+use super::segment::FlushedPosition;
+use super::{Offset, PartitionId, StoreId};
+
+const MAGIC: u32 = u32::from_le_bytes(*b"DBC1");
+const HEADER_SIZE_BYTES: usize = 12;
+/// Largest checkpoint that is read: far more than the partition limit needs.
+const SIZE_MAX_BYTES: u64 = 256 * 1024 * 1024;
+
+/// One partition at the checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionCheckpoint {
+    /// First readable offset.
+    pub log_start: Offset,
+    /// End of the partition's segments.
+    pub flushed: FlushedPosition,
+    /// The partition's producers at that end.
+    pub producers: ProducerTable,
+}
+
+/// The state of all partitions whose groups up to `lsn` are in segments.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The number of this checkpoint; the larger is the newer.
+    pub number: u64,
+    /// The run that wrote it.
+    pub incarnation: u64,
+    /// Every group up to this one is in the segments.
+    pub lsn: Lsn,
+    /// The partitions that have any data.
+    pub partitions: BTreeMap<PartitionId, PartitionCheckpoint>,
+}
+
+impl Checkpoint {
+    fn encode(&self, store: StoreId) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER_SIZE_BYTES];
+        bytes.put_u64_le(store.0);
+        bytes.put_u64_le(self.number);
+        bytes.put_u64_le(self.incarnation);
+        bytes.put_u64_le(self.lsn);
+        bytes.put_u32_le(self.partitions.len() as u32);
+        for (id, partition) in &self.partitions {
+            bytes.put_u32_le(id.0);
+            bytes.put_u64_le(partition.log_start.0);
+            bytes.put_u64_le(partition.flushed.segment.0);
+            bytes.put_u64_le(partition.flushed.position);
+            bytes.put_u64_le(partition.flushed.next_offset.0);
+            partition.producers.encode(&mut bytes);
+        }
+        let (header, body) = bytes.split_at_mut(HEADER_SIZE_BYTES);
+        let mut header = header;
+        header.put_u32_le(MAGIC);
+        header.put_u32_le(body.len() as u32);
+        header.put_u32_le(crc32fast::hash(body));
+        bytes
+    }
+
+    fn decode(mut bytes: &[u8], store: StoreId) -> Option<Checkpoint> {
+        if bytes.try_get_u32_le().ok()? != MAGIC {
+            return None;
+        }
+        let length = bytes.try_get_u32_le().ok()? as usize;
+        let crc = bytes.try_get_u32_le().ok()?;
+        let mut body = bytes.get(..length)?;
+        if crc32fast::hash(body) != crc || body.try_get_u64_le().ok()? != store.0 {
+            return None;
+        }
+        let mut checkpoint = Checkpoint {
+            number: body.try_get_u64_le().ok()?,
+            incarnation: body.try_get_u64_le().ok()?,
+            lsn: body.try_get_u64_le().ok()?,
+            partitions: BTreeMap::new(),
+        };
+        for _ in 0..body.try_get_u32_le().ok()? {
+            let id = PartitionId(body.try_get_u32_le().ok()?);
+            let partition = PartitionCheckpoint {
+                log_start: Offset(body.try_get_u64_le().ok()?),
+                flushed: FlushedPosition {
+                    segment: Offset(body.try_get_u64_le().ok()?),
+                    position: body.try_get_u64_le().ok()?,
+                    next_offset: Offset(body.try_get_u64_le().ok()?),
+                },
+                producers: ProducerTable::decode(&mut body)?,
+            };
+            checkpoint.partitions.insert(id, partition);
+        }
+        Some(checkpoint)
+    }
+}
+
+/// The two files that hold the newest checkpoint and the one before.
+#[derive(Debug)]
+pub struct CheckpointFiles {
+    store: StoreId,
+    paths: [PathBuf; 2],
+    files: [Arc<dyn File>; 2],
+}
+
+impl CheckpointFiles {
+    /// Opens the files in `folder`, creating them if they are missing, and reads the newest checkpoint.
+    pub fn open(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(Self, Option<Checkpoint>), CheckpointError> {
+        let paths = ["checkpoint.0", "checkpoint.1"].map(|name| folder.join(name));
+        let open = |path: &PathBuf| {
+            let opened = match disk.open(path, OpenMode::ReadWrite) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    let created = disk.open(path, OpenMode::CreateNew);
+                    created.and_then(|file| disk.sync_dir(folder).map(|()| file))
+                }
+                opened => opened,
+            };
+            opened.map_err(|source| CheckpointError::Io { what: "open", path: path.clone(), source })
+        };
+        let files = [open(&paths[0])?, open(&paths[1])?];
+        let mut newest: Option<Checkpoint> = None;
+        for (path, file) in paths.iter().zip(&files) {
+            let found = read(&**file, store);
+            let found = found.map_err(|source| CheckpointError::Io { what: "read", path: path.clone(), source })?;
+            newest = newest.into_iter().chain(found).max_by_key(|checkpoint| checkpoint.number);
+        }
+        Ok((CheckpointFiles { store, paths, files }, newest))
+    }
+
+    /// Writes `checkpoint`; durable when this returns.
+    pub fn write(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
+        let turn = (checkpoint.number % 2) as usize;
+        let bytes = checkpoint.encode(self.store);
+        let error = |what| {
+            let path = self.paths[turn].clone();
+            move |source| CheckpointError::Io { what, path, source }
+        };
+        self.files[turn].write_at(&[IoSlice::new(&bytes)], 0).map_err(error("write"))?;
+        self.files[turn].sync().map_err(error("sync"))
+    }
+}
+
+fn read(file: &dyn File, store: StoreId) -> io::Result<Option<Checkpoint>> {
+    let mut bytes = vec![0; file.len()?.min(SIZE_MAX_BYTES) as usize];
+    file.read_at(&mut bytes, 0)?;
+    Ok(Checkpoint::decode(&bytes, store))
+}
+
+/// A checkpoint could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// A system call failed.
+    #[error("could not {what} checkpoint {path}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint() -> Checkpoint {
+        let flushed = FlushedPosition { segment: Offset(3), position: 4, next_offset: Offset(5) };
+        let partition = PartitionCheckpoint { log_start: Offset(1), flushed, producers: ProducerTable::default() };
+        Checkpoint { number: 7, incarnation: 8, lsn: 9, partitions: BTreeMap::from([(PartitionId(2), partition)]) }
+    }
+
+    #[test]
+    fn a_checkpoint_reads_back_with_garbage_behind_it() {
+        let mut bytes = checkpoint().encode(StoreId(1));
+        bytes.extend_from_slice(b"left over from a longer one");
+        assert_eq!(Checkpoint::decode(&bytes, StoreId(1)), Some(checkpoint()));
+        assert_eq!(Checkpoint::decode(&bytes, StoreId(2)), None, "of another store");
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let good = checkpoint().encode(StoreId(1));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Checkpoint::decode(&bad, StoreId(1)), None, "bit {bit}");
+        }
+        for end in 0..good.len() {
+            assert_eq!(Checkpoint::decode(&good[..end], StoreId(1)), None, "cut at {end}");
+        }
+    }
+}

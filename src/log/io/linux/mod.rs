@@ -1,0 +1,10 @@
+//! The real machine: Linux files, maps, durable writes and clocks.
+
+mod clock;
+mod disk;
+mod map;
+mod plain;
+mod uring;
+
+pub use clock::{KernelRandom, SystemClock};
+pub use disk::LinuxDisk;

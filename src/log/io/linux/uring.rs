@@ -1,0 +1,196 @@
+//! Durable writes by `io_uring`: `O_DIRECT` and data-sync, several in flight.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use io_uring::{IoUring, opcode, types};
+
+use super::super::{BLOCK_SIZE_BYTES, Completion, DurableWriter, FileSlot, WritePath};
+use super::plain::{occupy, open_durable};
+
+/// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: wait for completions.
+const ENTER_GETEVENTS: u32 = 1;
+
+/// One ring. Submitting and reaping are each done by one thread at a time, under their own lock.
+pub struct UringWriter {
+    ring: IoUring,
+    submission: Mutex<Submission>,
+    reaping: Mutex<()>,
+}
+
+#[derive(Default)]
+struct Submission {
+    files: Vec<Option<Arc<fs::File>>>,
+    /// Writes in flight by token: they own the memory and the descriptor until the kernel is done.
+    in_flight: HashMap<u64, InFlight>,
+}
+
+struct InFlight {
+    file: Arc<fs::File>,
+    position: u64,
+    data: Bytes,
+}
+
+impl std::fmt::Debug for UringWriter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("UringWriter").finish_non_exhaustive()
+    }
+}
+
+impl UringWriter {
+    /// A ring with room for `depth` writes.
+    ///
+    /// # Errors
+    /// Whatever `io_uring_setup(2)` answers where the kernel has none or a filter forbids it.
+    pub fn new(depth: usize) -> io::Result<UringWriter> {
+        let entries = u32::try_from(depth.next_power_of_two()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let ring = IoUring::builder().dontfork().build(entries)?;
+        Ok(UringWriter {
+            ring,
+            submission: Mutex::default(),
+            reaping: Mutex::new(()),
+        })
+    }
+
+    /// Queues one write and tells the kernel; `write` must be kept in `in_flight` until its completion.
+    fn start(&self, _exclusive: &mut Submission, write: &InFlight, token: u64) -> io::Result<()> {
+        let len = u32::try_from(write.data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let entry = opcode::Write::new(types::Fd(write.file.as_raw_fd()), write.data.as_ptr(), len)
+            .offset(write.position)
+            .build()
+            .user_data(token);
+        // SAFETY: the caller holds the submission lock (`_exclusive` proves it), so this is the only
+        // handle to the queue; the entry's buffer and descriptor are owned by `in_flight` until the
+        // kernel has posted the completion.
+        unsafe { self.ring.submission_shared().push(&entry) }.map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::QuotaExceeded,
+                "more writes in flight than the ring has room for",
+            )
+        })?;
+        loop {
+            match self.ring.submit() {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Blocks until the completion queue is not empty.
+    fn wait_for_one(&self) -> io::Result<()> {
+        loop {
+            // SAFETY: no argument structure is passed; the call touches only the ring.
+            let entered = unsafe { self.ring.submitter().enter::<()>(0, 1, ENTER_GETEVENTS, None) };
+            match entered {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Ends the write of `token`, or issues the rest of it after a short write.
+    fn finish(&self, token: u64, result: i32, completions: &mut Vec<Completion>) {
+        let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut write) = submission.in_flight.remove(&token) else {
+            return;
+        };
+        let outcome = match usize::try_from(result) {
+            Err(_) => Err(io::Error::from_raw_os_error(-result)),
+            Ok(written) if written == write.data.len() => Ok(()),
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) if written.is_multiple_of(BLOCK_SIZE_BYTES) => {
+                write.data = write.data.slice(written..);
+                write.position += written as u64;
+                match self.start(&mut submission, &write, token) {
+                    Ok(()) => {
+                        submission.in_flight.insert(token, write);
+                        return;
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Ok(written) => Err(io::Error::other(format!(
+                "short write of {written} bytes ends inside a block"
+            ))),
+        };
+        completions.push(Completion {
+            token,
+            result: outcome,
+        });
+    }
+}
+
+impl DurableWriter for UringWriter {
+    fn path(&self) -> WritePath {
+        WritePath::IoUring
+    }
+
+    fn attach(&self, path: &Path) -> io::Result<FileSlot> {
+        let (file, _) = open_durable(path)?;
+        let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(occupy(&mut submission.files, Arc::new(file)))
+    }
+
+    fn detach(&self, slot: FileSlot) {
+        self.submission
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .files[slot.0 as usize] = None;
+    }
+
+    fn submit(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
+        debug_assert!(
+            data.len().is_multiple_of(BLOCK_SIZE_BYTES) && position.is_multiple_of(BLOCK_SIZE_BYTES as u64)
+        );
+        let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = submission.files[slot.0 as usize]
+            .clone()
+            .ok_or(io::ErrorKind::NotFound)?;
+        let write = InFlight { file, position, data };
+        self.start(&mut submission, &write, token)?;
+        submission.in_flight.insert(token, write);
+        Ok(())
+    }
+
+    fn wait(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
+        let _reaping = self.reaping.lock().unwrap_or_else(PoisonError::into_inner);
+        while completions.is_empty() {
+            self.wait_for_one()?;
+            loop {
+                // SAFETY: the reaping lock is held, so this is the only handle to the completion queue.
+                let entry = unsafe { self.ring.completion_shared() }.next();
+                let Some(entry) = entry else { break };
+                self.finish(entry.user_data(), entry.result(), completions);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for UringWriter {
+    /// Waits for what is in flight: the kernel may still read from the buffers that `in_flight` owns.
+    fn drop(&mut self) {
+        let mut ended = Vec::new();
+        while !self
+            .submission
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .in_flight
+            .is_empty()
+        {
+            ended.clear();
+            if self.wait(&mut ended).is_err() {
+                // The ring cannot tell when the kernel is done: leak the buffers rather than free them.
+                let submission = self.submission.get_mut().unwrap_or_else(PoisonError::into_inner);
+                std::mem::forget(std::mem::take(&mut submission.in_flight));
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! The journal's files: zeroed once, then recycled for ever.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::JournalError;
+use super::frame::Lsn;
+use crate::log::io::{Disk, DurableWriter, FileSlot, OpenMode};
+
+/// Most journal files at a time; when all are full, appends wait for the flusher. With 32 MiB each, a
+/// recovery reads at most 256 MiB, about 0.2 s on a disk of 1.3 GB/s.
+pub const FILE_COUNT_MAX: usize = 8;
+
+const ZERO_CHUNK_BYTES: usize = 1024 * 1024;
+static ZEROS: [u8; ZERO_CHUNK_BYTES] = [0; ZERO_CHUNK_BYTES];
+
+/// A journal file that is ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its place in the durable writer.
+    pub slot: FileSlot,
+}
+
+/// The files that are free, and those that hold groups still needed.
+#[derive(Debug)]
+pub struct JournalFiles {
+    disk: Arc<dyn Disk>,
+    writer: Arc<dyn DurableWriter>,
+    folder: PathBuf,
+    file_size_bytes: u64,
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    free: VecDeque<JournalFile>,
+    /// Files whose last group is known, oldest first.
+    full: VecDeque<(JournalFile, Lsn)>,
+    /// Number of files that exist, the one being written included.
+    count: usize,
+    next_name: u32,
+}
+
+impl JournalFiles {
+    /// Takes over the files that recovery found: those still needed (with their last LSN) and free ones.
+    pub fn new(
+        disk: Arc<dyn Disk>,
+        writer: Arc<dyn DurableWriter>,
+        folder: &Path,
+        file_size_bytes: u64,
+        needed: Vec<(PathBuf, Lsn)>,
+        free: Vec<PathBuf>,
+    ) -> Result<JournalFiles, JournalError> {
+        let mut slots = Slots::default();
+        let attach = |path: PathBuf| match writer.attach(&path) {
+            Ok(slot) => Ok(JournalFile { path, slot }),
+            Err(source) => Err(JournalError::Io { what: "open", path, source }),
+        };
+        for path in needed.iter().map(|(path, _)| path).chain(&free) {
+            slots.next_name = slots.next_name.max(name_of(path).map_or(0, |name| name + 1));
+        }
+        for (path, last_lsn) in needed {
+            slots.full.push_back((attach(path)?, last_lsn));
+        }
+        for path in free {
+            slots.free.push_back(attach(path)?);
+        }
+        slots.count = slots.full.len() + slots.free.len();
+        let folder = folder.to_path_buf();
+        Ok(JournalFiles { disk, writer, folder, file_size_bytes, slots: Mutex::new(slots) })
+    }
+
+    /// Size of each file.
+    pub fn file_size_bytes(&self) -> u64 {
+        self.file_size_bytes
+    }
+
+    /// A free file to write next, if there is one.
+    pub fn take_free(&self) -> Option<JournalFile> {
+        self.lock().free.pop_front()
+    }
+
+    /// Records that `file` was written up to and with `last_lsn`.
+    pub fn retire(&self, file: JournalFile, last_lsn: Lsn) {
+        self.lock().full.push_back((file, last_lsn));
+    }
+
+    /// Frees the files whose groups are all at or below `lsn`; tells whether any became free.
+    pub fn release_through(&self, lsn: Lsn) -> bool {
+        let mut slots = self.lock();
+        let before = slots.free.len();
+        while slots.full.front().is_some_and(|(_, last_lsn)| *last_lsn <= lsn) {
+            if let Some((file, _)) = slots.full.pop_front() {
+                slots.free.push_back(file);
+            }
+        }
+        slots.free.len() > before
+    }
+
+    /// Whether the next rotation would find no file.
+    pub fn wants_spare(&self) -> bool {
+        let slots = self.lock();
+        slots.free.is_empty() && slots.count < FILE_COUNT_MAX
+    }
+
+    /// Creates one more free file: zeroed, because only blocks that were written before are overwritten
+    /// without a metadata commit, and named only when its content is durable.
+    pub fn add_spare(&self) -> Result<(), JournalError> {
+        let name = {
+            let mut slots = self.lock();
+            slots.next_name += 1;
+            slots.next_name - 1
+        };
+        let path = self.folder.join(format!("{name:04}.journal"));
+        let draft = self.folder.join(format!("{name:04}.draft"));
+        let error = |what: &'static str, path: &Path| {
+            let path = path.to_path_buf();
+            move |source| JournalError::Io { what, path, source }
+        };
+        if self.disk.open(&draft, OpenMode::Read).is_ok() {
+            self.disk.remove_file(&draft).map_err(error("remove the left-over", &draft))?;
+        }
+        let file = self.disk.open(&draft, OpenMode::CreateNew).map_err(error("create", &draft))?;
+        file.allocate(self.file_size_bytes).map_err(error("reserve space for", &draft))?;
+        let mut position = 0;
+        while position < self.file_size_bytes {
+            let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
+            let zeros = [IoSlice::new(&ZEROS[..chunk as usize])];
+            file.write_at(&zeros, position).map_err(error("fill", &draft))?;
+            position += chunk;
+        }
+        file.sync().map_err(error("sync", &draft))?;
+        drop(file);
+        self.disk.rename(&draft, &path).map_err(error("name", &path))?;
+        self.disk.sync_dir(&self.folder).map_err(error("sync", &self.folder))?;
+        let slot = self.writer.attach(&path).map_err(error("open", &path))?;
+        let mut slots = self.lock();
+        slots.count += 1;
+        slots.free.push_back(JournalFile { path, slot });
+        Ok(())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name_of(path: &Path) -> Option<u32> {
+    path.file_stem()?.to_str()?.parse().ok()
+}

@@ -1,0 +1,21 @@
+//! The journal: the one write-ahead file ring through which every append becomes durable.
+//!
+//! Whoever waits for a batch and finds the writer free becomes its driver: it gathers what waits into
+//! groups, submits them, and publishes each when it is durable, in order. So one waiter alone pays no
+//! thread hand-off, and many share one data-sync.
+
+mod error;
+mod files;
+pub mod frame;
+mod progress;
+mod queue;
+mod replay;
+mod writer;
+
+pub use error::JournalError;
+pub use files::{FILE_COUNT_MAX, JournalFiles};
+pub use frame::Lsn;
+pub use progress::Progress;
+pub use queue::{Entry, Queue, QueueFull, Sequence};
+pub use replay::{Replay, replay};
+pub use writer::{Drive, Writer, WriterStart, file_size_min_bytes};

@@ -1,0 +1,209 @@
+//! Reading the journal at start: which groups are there, and whether one that was acknowledged is not.
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::JournalError;
+use super::frame::{FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries};
+use crate::log::StoreId;
+use crate::log::io::{BLOCK_SIZE_BYTES, Disk, OpenMode};
+
+/// What the journal holds behind the checkpoint.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// The batches of all groups behind the checkpoint, in order.
+    pub entries: Vec<FrameEntry>,
+    /// The last intact group.
+    pub last_lsn: Lsn,
+    /// Its CRC.
+    pub last_crc: u32,
+    /// The newest incarnation that any file names.
+    pub incarnation: u64,
+    /// The newest file sequence.
+    pub sequence: u32,
+    /// Files that hold groups behind the checkpoint, oldest first, with their last LSN.
+    pub needed: Vec<(PathBuf, Lsn)>,
+    /// Files that may be written over.
+    pub free: Vec<PathBuf>,
+}
+
+struct Candidate {
+    path: PathBuf,
+    header: FileHeader,
+}
+
+/// Reads the journal in `folder` behind `checkpoint_lsn`. Writes nothing.
+///
+/// The frames of a file follow one another by LSN, position and CRC chain; file n+1 is begun only when all
+/// of file n is durable and names its last frame's CRC. So a break before the newest file's last frame is
+/// damage. In the newest file a break is the torn end of what was never acknowledged, unless a later
+/// frame of the same run says that the missing group was durable.
+pub fn replay(
+    disk: &dyn Disk,
+    folder: &Path,
+    store: StoreId,
+    checkpoint_lsn: Lsn,
+) -> Result<Replay, JournalError> {
+    let (mut files, mut free) = read_headers(disk, folder, store)?;
+    files.sort_by_key(|file| file.header.sequence);
+    let mut replay = Replay { last_lsn: checkpoint_lsn, ..Replay::default() };
+    let Some(newest) = files.last() else {
+        if checkpoint_lsn > 0 {
+            return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn });
+        }
+        replay.free = free;
+        return Ok(replay);
+    };
+    replay.incarnation = newest.header.incarnation;
+    replay.sequence = newest.header.sequence;
+    let start = files.iter().rposition(|file| file.header.first_lsn <= checkpoint_lsn + 1);
+    let Some(start) = start else {
+        return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn + 1 });
+    };
+    let needed = files.split_off(start);
+    free.extend(files.into_iter().map(|file| file.path));
+    replay.free = free;
+    read_files(disk, &needed, checkpoint_lsn, &mut replay)?;
+    Ok(replay)
+}
+
+fn read_headers(
+    disk: &dyn Disk,
+    folder: &Path,
+    store: StoreId,
+) -> Result<(Vec<Candidate>, Vec<PathBuf>), JournalError> {
+    let (mut used, mut unused, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
+    let names =
+        disk.list(folder).map_err(|source| JournalError::Io { what: "list", path: folder.to_path_buf(), source })?;
+    for name in names.iter().filter(|name| name.ends_with(".journal")) {
+        let path = folder.join(name);
+        let bytes = read_file(disk, &path, HEADER_SIZE_BYTES)?;
+        match FileHeader::decode(&bytes) {
+            Some(header) if header.store != store => {
+                return Err(JournalError::Foreign { path, found: header.store, expected: store });
+            }
+            Some(header) => used.push(Candidate { path, header }),
+            None if bytes.iter().all(|byte| *byte == 0) => unused.push(path),
+            None => unreadable.push(path),
+        }
+    }
+    let newest = used.iter().map(|file| file.header.sequence).max().unwrap_or(0);
+    for path in unreadable {
+        // A header that was being written when the power went is followed by no frame of its file. One
+        // that is followed by such a frame was durable once.
+        if let Some((lsn, position)) = frame_of_later_file(disk, &path, store, newest)? {
+            return Err(JournalError::Damaged { path, position, lsn });
+        }
+        unused.push(path);
+    }
+    Ok((used, unused))
+}
+
+fn frame_of_later_file(
+    disk: &dyn Disk,
+    path: &Path,
+    store: StoreId,
+    newest: u32,
+) -> Result<Option<(Lsn, u64)>, JournalError> {
+    let bytes = read_file(disk, path, usize::MAX)?;
+    let found = (BLOCK_SIZE_BYTES..bytes.len()).step_by(BLOCK_SIZE_BYTES).find_map(|position| {
+        let (frame, _) = FrameHeader::decode(&bytes[position..])?;
+        (frame.store == store && frame.file_sequence > newest).then_some((frame.lsn, position as u64))
+    });
+    Ok(found)
+}
+
+fn read_files(
+    disk: &dyn Disk,
+    files: &[Candidate],
+    checkpoint_lsn: Lsn,
+    replay: &mut Replay,
+) -> Result<(), JournalError> {
+    let Some(first) = files.first() else { return Ok(()) };
+    let mut last_lsn = first.header.first_lsn - 1;
+    let mut last_crc = first.header.previous_crc;
+    for (index, file) in files.iter().enumerate() {
+        let chained = file.header.first_lsn == last_lsn + 1
+            && file.header.previous_crc == last_crc
+            && file.header.sequence == first.header.sequence + index as u32;
+        if !chained {
+            // The file before ended early, or a file between the two is missing.
+            let path = files[index - 1].path.clone();
+            return Err(JournalError::Damaged { path, position: 0, lsn: last_lsn + 1 });
+        }
+        let bytes = read_file(disk, &file.path, usize::MAX)?;
+        let mut position = BLOCK_SIZE_BYTES;
+        // A write that was in flight when its process was killed may land late, behind the end that the
+        // next run saw: the next file's first LSN is where this one ends.
+        let end_lsn = files.get(index + 1).map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
+        while last_lsn < end_lsn
+            && let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc)
+        {
+            if frame.lsn > checkpoint_lsn {
+                let payload_start = position + HEADER_SIZE_BYTES;
+                let payload = bytes.slice(payload_start..payload_start + frame.payload_length as usize);
+                let found = entries(payload, frame.entry_count).ok_or_else(|| JournalError::Damaged {
+                    path: file.path.clone(),
+                    position: position as u64,
+                    lsn: frame.lsn,
+                })?;
+                replay.entries.extend(found);
+            }
+            (last_lsn, last_crc) = (frame.lsn, crc);
+            position += frame.size_bytes();
+        }
+        if index + 1 == files.len() {
+            check_end(&bytes, position, file, last_lsn + 1)?;
+        }
+        replay.needed.push((file.path.clone(), last_lsn));
+    }
+    if last_lsn < checkpoint_lsn {
+        let path = files[files.len() - 1].path.clone();
+        return Err(JournalError::Damaged { path, position: 0, lsn: last_lsn + 1 });
+    }
+    (replay.last_lsn, replay.last_crc) = (last_lsn, last_crc);
+    Ok(())
+}
+
+/// The frame at `position`, if it is the one that must stand there.
+fn next_frame(
+    bytes: &[u8],
+    position: usize,
+    file: &FileHeader,
+    last_lsn: Lsn,
+    last_crc: u32,
+) -> Option<(FrameHeader, u32)> {
+    let (frame, crc) = FrameHeader::decode(bytes.get(position..)?)?;
+    let expected = belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
+    expected.then_some((frame, crc))
+}
+
+fn belongs_at(frame: &FrameHeader, position: usize, file: &FileHeader) -> bool {
+    frame.store == file.store
+        && frame.incarnation == file.incarnation
+        && frame.file_sequence == file.sequence
+        && frame.block as usize == position / BLOCK_SIZE_BYTES
+}
+
+/// Refuses an end that a later frame of the same run contradicts.
+fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
+    for position in (end..bytes.len()).step_by(BLOCK_SIZE_BYTES) {
+        let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else { continue };
+        if belongs_at(&frame, position, &file.header) && frame.durable_upto >= missing {
+            return Err(JournalError::Damaged { path: file.path.clone(), position: end as u64, lsn: missing });
+        }
+    }
+    Ok(())
+}
+
+fn read_file(disk: &dyn Disk, path: &Path, size_max_bytes: usize) -> Result<Bytes, JournalError> {
+    let read = || {
+        let file = disk.open(path, OpenMode::Read)?;
+        let size = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(size_max_bytes);
+        let mut bytes = vec![0; size];
+        file.read_at(&mut bytes, 0)?;
+        Ok(Bytes::from(bytes))
+    };
+    read().map_err(|source| JournalError::Io { what: "read", path: path.to_path_buf(), source })
+}

@@ -1,0 +1,136 @@
+//! The tail of one partition: durable batches that are not in a segment yet, in memory.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::batch::StoredBatch;
+use super::{Offset, Timestamp};
+
+/// Durable batches in offset order, ending at the high watermark.
+#[derive(Debug, Default)]
+pub struct Tail {
+    batches: VecDeque<StoredBatch>,
+}
+
+impl Tail {
+    /// Appends the next batch.
+    pub fn push(&mut self, batch: StoredBatch) {
+        debug_assert!(self.batches.back().is_none_or(|last| last.next_offset == batch.base_offset));
+        self.batches.push_back(batch);
+    }
+
+    /// Whether every batch is in a segment.
+    pub fn is_empty(&self) -> bool {
+        self.batches.is_empty()
+    }
+
+    /// The batches from `from` on.
+    pub fn batches_from(&self, from: Offset) -> Vec<StoredBatch> {
+        let start = self.batches.partition_point(|batch| batch.base_offset < from);
+        self.batches.range(start..).cloned().collect()
+    }
+
+    /// Drops the batches below `offset`: they are durable in a segment.
+    pub fn drop_below(&mut self, offset: Offset) {
+        while self.batches.front().is_some_and(|batch| batch.next_offset <= offset) {
+            self.batches.pop_front();
+        }
+        if self.batches.is_empty() {
+            self.batches.shrink_to(0);
+        }
+    }
+
+    /// Whole batches from the one that holds `from`, at least one; none if it is below the tail.
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Option<Vec<Bytes>> {
+        if self.batches.front()?.base_offset > from {
+            return None;
+        }
+        let start = self.batches.partition_point(|batch| batch.next_offset <= from);
+        let mut size_bytes = 0;
+        let mut found = Vec::new();
+        for batch in self.batches.range(start..) {
+            size_bytes += batch.bytes.len();
+            if size_bytes > max_bytes && !found.is_empty() {
+                break;
+            }
+            found.push(batch.bytes.clone());
+        }
+        Some(found)
+    }
+
+    /// The first batch with a timestamp at or after `timestamp`.
+    pub fn batch_at_time(&self, timestamp: Timestamp) -> Option<Bytes> {
+        let found = self.batches.iter().find(|batch| batch.max_timestamp >= timestamp);
+        found.map(|batch| batch.bytes.clone())
+    }
+
+    /// The earliest batch with the largest timestamp.
+    pub fn batch_with_max_timestamp(&self) -> Option<&StoredBatch> {
+        self.batches.iter().reduce(|best, batch| if batch.max_timestamp > best.max_timestamp { batch } else { best })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn batch(base: u64, next: u64, timestamp: i64, size_bytes: usize) -> StoredBatch {
+        StoredBatch {
+            base_offset: Offset(base),
+            next_offset: Offset(next),
+            max_timestamp: Timestamp(timestamp),
+            bytes: Bytes::from(vec![base as u8; size_bytes]),
+        }
+    }
+
+    fn tail() -> Tail {
+        let mut tail = Tail::default();
+        for stored in [batch(10, 13, 5, 100), batch(13, 14, 9, 100), batch(14, 20, 9, 100)] {
+            tail.push(stored);
+        }
+        tail
+    }
+
+    fn firsts(slices: Option<Vec<Bytes>>) -> Option<Vec<u8>> {
+        slices.map(|slices| slices.iter().map(|slice| slice[0]).collect())
+    }
+
+    #[test]
+    fn a_read_begins_with_the_batch_that_holds_the_offset() {
+        let tail = tail();
+        assert_eq!(firsts(tail.read(Offset(9), 1000)), None);
+        assert_eq!(firsts(tail.read(Offset(10), 1000)), Some(vec![10, 13, 14]));
+        assert_eq!(firsts(tail.read(Offset(12), 1000)), Some(vec![10, 13, 14]));
+        assert_eq!(firsts(tail.read(Offset(13), 1000)), Some(vec![13, 14]));
+        assert_eq!(firsts(tail.read(Offset(19), 1000)), Some(vec![14]));
+    }
+
+    #[test]
+    fn a_read_keeps_the_limit_but_gives_at_least_one_batch() {
+        let tail = tail();
+        assert_eq!(firsts(tail.read(Offset(10), 0)), Some(vec![10]));
+        assert_eq!(firsts(tail.read(Offset(10), 199)), Some(vec![10]));
+        assert_eq!(firsts(tail.read(Offset(10), 200)), Some(vec![10, 13]));
+    }
+
+    #[test]
+    fn only_whole_batches_below_the_offset_are_dropped() {
+        let mut tail = tail();
+        tail.drop_below(Offset(12));
+        assert_eq!(tail.batches_from(Offset(0)).len(), 3);
+        tail.drop_below(Offset(14));
+        assert_eq!(firsts(tail.read(Offset(14), 1000)), Some(vec![14]));
+        tail.drop_below(Offset(20));
+        assert!(tail.is_empty());
+        assert_eq!(tail.read(Offset(14), 1000), None);
+    }
+
+    #[test]
+    fn times_find_the_first_batch() {
+        let tail = tail();
+        assert_eq!(tail.batch_at_time(Timestamp(6)).unwrap()[0], 13);
+        assert_eq!(tail.batch_at_time(Timestamp(10)), None);
+        assert_eq!(tail.batch_with_max_timestamp().unwrap().base_offset, Offset(13));
+    }
+}
