@@ -58,7 +58,11 @@ impl JournalFiles {
         let mut slots = Slots::default();
         let attach = |path: PathBuf| match writer.attach(&path) {
             Ok(slot) => Ok(JournalFile { path, slot }),
-            Err(source) => Err(JournalError::Io { what: "open", path, source }),
+            Err(source) => Err(JournalError::Io {
+                what: "open",
+                path,
+                source,
+            }),
         };
         for path in needed.iter().map(|(path, _)| path).chain(&free) {
             slots.next_name = slots.next_name.max(name_of(path).map_or(0, |name| name + 1));
@@ -71,7 +75,13 @@ impl JournalFiles {
         }
         slots.count = slots.full.len() + slots.free.len();
         let folder = folder.to_path_buf();
-        Ok(JournalFiles { disk, writer, folder, file_size_bytes, slots: Mutex::new(slots) })
+        Ok(JournalFiles {
+            disk,
+            writer,
+            folder,
+            file_size_bytes,
+            slots: Mutex::new(slots),
+        })
     }
 
     /// Size of each file.
@@ -122,10 +132,16 @@ impl JournalFiles {
             move |source| JournalError::Io { what, path, source }
         };
         if self.disk.open(&draft, OpenMode::Read).is_ok() {
-            self.disk.remove_file(&draft).map_err(error("remove the left-over", &draft))?;
+            self.disk
+                .remove_file(&draft)
+                .map_err(error("remove the left-over", &draft))?;
         }
-        let file = self.disk.open(&draft, OpenMode::CreateNew).map_err(error("create", &draft))?;
-        file.allocate(self.file_size_bytes).map_err(error("reserve space for", &draft))?;
+        let file = self
+            .disk
+            .open(&draft, OpenMode::CreateNew)
+            .map_err(error("create", &draft))?;
+        file.allocate(self.file_size_bytes)
+            .map_err(error("reserve space for", &draft))?;
         let mut position = 0;
         while position < self.file_size_bytes {
             let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
@@ -136,7 +152,9 @@ impl JournalFiles {
         file.sync().map_err(error("sync", &draft))?;
         drop(file);
         self.disk.rename(&draft, &path).map_err(error("name", &path))?;
-        self.disk.sync_dir(&self.folder).map_err(error("sync", &self.folder))?;
+        self.disk
+            .sync_dir(&self.folder)
+            .map_err(error("sync", &self.folder))?;
         let slot = self.writer.attach(&path).map_err(error("open", &path))?;
         let mut slots = self.lock();
         slots.count += 1;

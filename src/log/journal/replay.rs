@@ -47,19 +47,30 @@ pub fn replay(
 ) -> Result<Replay, JournalError> {
     let (mut files, mut free) = read_headers(disk, folder, store)?;
     files.sort_by_key(|file| file.header.sequence);
-    let mut replay = Replay { last_lsn: checkpoint_lsn, ..Replay::default() };
+    let mut replay = Replay {
+        last_lsn: checkpoint_lsn,
+        ..Replay::default()
+    };
     let Some(newest) = files.last() else {
         if checkpoint_lsn > 0 {
-            return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn });
+            return Err(JournalError::Missing {
+                path: folder.to_path_buf(),
+                lsn: checkpoint_lsn,
+            });
         }
         replay.free = free;
         return Ok(replay);
     };
     replay.incarnation = newest.header.incarnation;
     replay.sequence = newest.header.sequence;
-    let start = files.iter().rposition(|file| file.header.first_lsn <= checkpoint_lsn + 1);
+    let start = files
+        .iter()
+        .rposition(|file| file.header.first_lsn <= checkpoint_lsn + 1);
     let Some(start) = start else {
-        return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn + 1 });
+        return Err(JournalError::Missing {
+            path: folder.to_path_buf(),
+            lsn: checkpoint_lsn + 1,
+        });
     };
     let needed = files.split_off(start);
     free.extend(files.into_iter().map(|file| file.path));
@@ -74,14 +85,21 @@ fn read_headers(
     store: StoreId,
 ) -> Result<(Vec<Candidate>, Vec<PathBuf>), JournalError> {
     let (mut used, mut unused, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
-    let names =
-        disk.list(folder).map_err(|source| JournalError::Io { what: "list", path: folder.to_path_buf(), source })?;
+    let names = disk.list(folder).map_err(|source| JournalError::Io {
+        what: "list",
+        path: folder.to_path_buf(),
+        source,
+    })?;
     for name in names.iter().filter(|name| name.ends_with(".journal")) {
         let path = folder.join(name);
         let bytes = read_file(disk, &path, HEADER_SIZE_BYTES)?;
         match FileHeader::decode(&bytes) {
             Some(header) if header.store != store => {
-                return Err(JournalError::Foreign { path, found: header.store, expected: store });
+                return Err(JournalError::Foreign {
+                    path,
+                    found: header.store,
+                    expected: store,
+                });
             }
             Some(header) => used.push(Candidate { path, header }),
             None if bytes.iter().all(|byte| *byte == 0) => unused.push(path),
@@ -107,10 +125,12 @@ fn frame_of_later_file(
     newest: u32,
 ) -> Result<Option<(Lsn, u64)>, JournalError> {
     let bytes = read_file(disk, path, usize::MAX)?;
-    let found = (BLOCK_SIZE_BYTES..bytes.len()).step_by(BLOCK_SIZE_BYTES).find_map(|position| {
-        let (frame, _) = FrameHeader::decode(&bytes[position..])?;
-        (frame.store == store && frame.file_sequence > newest).then_some((frame.lsn, position as u64))
-    });
+    let found = (BLOCK_SIZE_BYTES..bytes.len())
+        .step_by(BLOCK_SIZE_BYTES)
+        .find_map(|position| {
+            let (frame, _) = FrameHeader::decode(&bytes[position..])?;
+            (frame.store == store && frame.file_sequence > newest).then_some((frame.lsn, position as u64))
+        });
     Ok(found)
 }
 
@@ -130,13 +150,19 @@ fn read_files(
         if !chained {
             // The file before ended early, or a file between the two is missing.
             let path = files[index - 1].path.clone();
-            return Err(JournalError::Damaged { path, position: 0, lsn: last_lsn + 1 });
+            return Err(JournalError::Damaged {
+                path,
+                position: 0,
+                lsn: last_lsn + 1,
+            });
         }
         let bytes = read_file(disk, &file.path, usize::MAX)?;
         let mut position = BLOCK_SIZE_BYTES;
         // A write that was in flight when its process was killed may land late, behind the end that the
         // next run saw: the next file's first LSN is where this one ends.
-        let end_lsn = files.get(index + 1).map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
+        let end_lsn = files
+            .get(index + 1)
+            .map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
         while last_lsn < end_lsn
             && let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc)
         {
@@ -160,7 +186,11 @@ fn read_files(
     }
     if last_lsn < checkpoint_lsn {
         let path = files[files.len() - 1].path.clone();
-        return Err(JournalError::Damaged { path, position: 0, lsn: last_lsn + 1 });
+        return Err(JournalError::Damaged {
+            path,
+            position: 0,
+            lsn: last_lsn + 1,
+        });
     }
     (replay.last_lsn, replay.last_crc) = (last_lsn, last_crc);
     Ok(())
@@ -175,7 +205,8 @@ fn next_frame(
     last_crc: u32,
 ) -> Option<(FrameHeader, u32)> {
     let (frame, crc) = FrameHeader::decode(bytes.get(position..)?)?;
-    let expected = belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
+    let expected =
+        belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
     expected.then_some((frame, crc))
 }
 
@@ -189,9 +220,15 @@ fn belongs_at(frame: &FrameHeader, position: usize, file: &FileHeader) -> bool {
 /// Refuses an end that a later frame of the same run contradicts.
 fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
     for position in (end..bytes.len()).step_by(BLOCK_SIZE_BYTES) {
-        let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else { continue };
+        let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else {
+            continue;
+        };
         if belongs_at(&frame, position, &file.header) && frame.durable_upto >= missing {
-            return Err(JournalError::Damaged { path: file.path.clone(), position: end as u64, lsn: missing });
+            return Err(JournalError::Damaged {
+                path: file.path.clone(),
+                position: end as u64,
+                lsn: missing,
+            });
         }
     }
     Ok(())
@@ -200,10 +237,16 @@ fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result
 fn read_file(disk: &dyn Disk, path: &Path, size_max_bytes: usize) -> Result<Bytes, JournalError> {
     let read = || {
         let file = disk.open(path, OpenMode::Read)?;
-        let size = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(size_max_bytes);
+        let size = usize::try_from(file.len()?)
+            .unwrap_or(usize::MAX)
+            .min(size_max_bytes);
         let mut bytes = vec![0; size];
         file.read_at(&mut bytes, 0)?;
         Ok(Bytes::from(bytes))
     };
-    read().map_err(|source| JournalError::Io { what: "read", path: path.to_path_buf(), source })
+    read().map_err(|source| JournalError::Io {
+        what: "read",
+        path: path.to_path_buf(),
+        source,
+    })
 }
