@@ -1,1 +1,3 @@
 //! The broker: Kafka's wire protocol over the log.
+
+pub mod protocol;
