@@ -54,6 +54,11 @@ impl Latencies {
         self.0.len()
     }
 
+    /// The mean in microseconds; zero when nothing was recorded.
+    pub fn mean_us(&self) -> f64 {
+        self.0.mean()
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.0.reset();
