@@ -1,0 +1,134 @@
+//! Finds the end of the segments where no checkpoint tells it, by the checksums of all batches.
+
+use std::path::Path;
+
+use super::paths::SegmentPaths;
+use super::{FileOperation, FlushedPosition, SegmentError};
+use crate::log::batch::{self, BatchError, BatchHeader, HEADER_SIZE_BYTES};
+use crate::log::io::{Disk, File, OpenMode};
+use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
+
+/// The end of the last of the segments with these base offsets, all of which are read.
+///
+/// Bytes behind the last intact batch of the last segment are a torn end. Anything wrong before that is
+/// damage: cutting there would lose records silently.
+pub(super) fn find_end(
+    disk: &dyn Disk,
+    dir: &Path,
+    base_offsets: &[Offset],
+) -> Result<FlushedPosition, SegmentError> {
+    let mut end = FlushedPosition {
+        segment: Offset::ZERO,
+        position: 0,
+        next_offset: Offset::ZERO,
+    };
+    let Some(last) = base_offsets.last() else {
+        return Ok(end);
+    };
+    for (index, base_offset) in base_offsets.iter().enumerate() {
+        let path = SegmentPaths::new(dir, *base_offset).log;
+        if index > 0 && end.next_offset != *base_offset {
+            let path = SegmentPaths::new(dir, end.segment).log;
+            return Err(SegmentError::EndsEarly {
+                path,
+                found: end.next_offset,
+                expected: *base_offset,
+            });
+        }
+        let file = disk
+            .open(&path, OpenMode::Read)
+            .map_err(SegmentError::io(FileOperation::Open, &path))?;
+        let (found, torn) = scan_segment(&*file, &path, *base_offset)?;
+        if let Some(error) = torn
+            && base_offset != last
+        {
+            return Err(error);
+        }
+        end = found;
+    }
+    Ok(end)
+}
+
+/// The end of the intact batches of one segment, and what is wrong with the bytes behind it.
+fn scan_segment(
+    file: &dyn File,
+    path: &Path,
+    base_offset: Offset,
+) -> Result<(FlushedPosition, Option<SegmentError>), SegmentError> {
+    let size_bytes = file.len().map_err(SegmentError::io(FileOperation::Read, path))?;
+    let mut end = FlushedPosition {
+        segment: base_offset,
+        position: 0,
+        next_offset: base_offset,
+    };
+    let mut buffer = Vec::new();
+    while end.position < size_bytes {
+        let header = match read_batch(file, path, end.position, size_bytes, &mut buffer)? {
+            Ok(header) => header,
+            Err(source) => {
+                let position = end.position;
+                return Ok((
+                    end,
+                    Some(SegmentError::CorruptBatch {
+                        path: path.to_owned(),
+                        position,
+                        source,
+                    }),
+                ));
+            }
+        };
+        if header.base_offset != end.next_offset {
+            let error = SegmentError::Damaged {
+                path: path.to_owned(),
+                segment: base_offset,
+                position: end.position,
+                found: header.base_offset,
+                expected: end.next_offset,
+            };
+            return Ok((end, Some(error)));
+        }
+        end.position += header.size_bytes() as u64;
+        end.next_offset = header.next_offset();
+    }
+    Ok((end, None))
+}
+
+/// Reads and verifies the batch at `position`; the outer error is the disk's, the inner one the batch's.
+fn read_batch(
+    file: &dyn File,
+    path: &Path,
+    position: u64,
+    file_size_bytes: u64,
+    buffer: &mut Vec<u8>,
+) -> Result<Result<BatchHeader, BatchError>, SegmentError> {
+    let found_bytes = (file_size_bytes - position) as usize;
+    let read = |buffer: &mut [u8], position| {
+        file.read_at(buffer, position)
+            .map_err(SegmentError::io(FileOperation::Read, path))
+    };
+    buffer.resize(found_bytes.min(HEADER_SIZE_BYTES), 0);
+    read(buffer, position)?;
+    let expected_bytes = match BatchHeader::parse(buffer) {
+        Ok(header) => header.size_bytes(),
+        Err(error) => return Ok(Err(error)),
+    };
+    if expected_bytes > found_bytes {
+        return Ok(Err(BatchError::Truncated {
+            expected_bytes,
+            found_bytes,
+        }));
+    }
+    if expected_bytes > BATCH_SIZE_MAX_BYTES {
+        let limit_bytes = BATCH_SIZE_MAX_BYTES;
+        return Ok(Err(BatchError::TooLarge {
+            size_bytes: expected_bytes,
+            limit_bytes,
+        }));
+    }
+    buffer.resize(expected_bytes, 0);
+    read(
+        &mut buffer[HEADER_SIZE_BYTES..],
+        position + HEADER_SIZE_BYTES as u64,
+    )?;
+    Ok(batch::verify(buffer))
+}
