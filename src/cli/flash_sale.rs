@@ -142,7 +142,7 @@ fn hold_embedded_sale(plan: &Plan, data_dir: Option<PathBuf>) -> anyhow::Result<
     let folder = data_dir.unwrap_or_else(|| {
         PathBuf::from(format!("doorbuster-flash-sale-{:012x}", rand::random::<u64>() >> 16))
     });
-    let sold = Log::open(&folder, LogOptions { plain_writes: false })
+    let sold = Log::open(&folder, LogOptions::default())
         .with_context(|| format!("opening data folder {}", folder.display()))
         .and_then(|log| {
             let write_path = log.status().write_path.to_string();

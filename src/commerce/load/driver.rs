@@ -20,12 +20,12 @@ use super::ids::{RunId, StepId};
 use super::ledger::Ledger;
 use super::progress::{Phase, Progress};
 use super::reader::{self, Answer, Answers};
-use super::scenario::{COMMANDS_TOPIC, EVENTS_TOPIC, PARTITION, Scenario};
+use super::scenario::{PARTITION, Scenario};
 use super::schedule::{Planned, Schedule};
 use super::sender::{Acknowledgement, REFUSED_RETRY_AFTER, Sender};
 use super::shopper::{Crowd, Deed};
 use super::tally::Tally;
-use crate::commerce::inventory::Command;
+use crate::commerce::inventory::{Command, COMMANDS_TOPIC, EVENTS_TOPIC};
 
 /// Time between two looks at the schedule. 1 ms: the resolution of the runtime's timer.
 const TURN: Duration = Duration::from_millis(1);

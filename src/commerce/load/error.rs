@@ -26,7 +26,7 @@ pub enum SaleError {
         offset: i64,
         /// What is wrong.
         #[source]
-        source: serde_json::Error,
+        source: crate::commerce::inventory::DecodeError,
     },
     /// Commands do not fit into a batch.
     #[error("cannot build a batch of commands")]

@@ -8,8 +8,8 @@ use super::answer::AnswerKind;
 use super::client::{Client, for_each_record};
 use super::error::SaleError;
 use super::ids::{RunId, StepId};
-use super::scenario::{EVENTS_TOPIC, PARTITION};
-use crate::commerce::inventory::{Event, Outcome};
+use super::scenario::PARTITION;
+use crate::commerce::inventory::{Event, Outcome, EVENTS_TOPIC};
 
 /// Bytes of one fetch. 256 KiB: about 1,000 events, which are parsed in about a millisecond, so that
 /// sending is not held up.
@@ -93,7 +93,7 @@ pub fn for_each_event(
 ) -> Result<i64, SaleError> {
     let mut failure = None;
     let next = for_each_record(records, from, |record| {
-        match Event::from_json(record.value.map_or(&[][..], |value| value)) {
+        match Event::decode(record.value.map_or(&[][..], |value| value)) {
             Ok(event) => visit(&event),
             Err(source) if failure.is_none() => {
                 failure = Some(SaleError::Record {

@@ -2,12 +2,6 @@
 
 use std::time::Duration;
 
-/// Topic that commands go to.
-pub const COMMANDS_TOPIC: &str = "inventory.commands";
-
-/// Topic that outcomes come from.
-pub const EVENTS_TOPIC: &str = "inventory.events";
-
 /// The shard that the sale takes place in.
 pub const PARTITION: i32 = 0;
 

@@ -8,8 +8,8 @@ use tokio::sync::mpsc;
 use super::client::{BatchBuilder, Client, ClientError, Produced};
 use super::error::SaleError;
 use super::ids::StepId;
-use super::scenario::{COMMANDS_TOPIC, PARTITION};
-use crate::commerce::inventory::Command;
+use super::scenario::PARTITION;
+use crate::commerce::inventory::{Command, COMMANDS_TOPIC};
 
 /// Produce requests of one connection on their way at a time, as Kafka's own producer has them.
 const IN_FLIGHT_MAX: usize = 5;
