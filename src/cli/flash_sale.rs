@@ -20,9 +20,9 @@ use super::daemon::{Daemon, StopSignals};
 use super::live_view::LiveView;
 use super::output;
 
-/// How long a shopper's hold lasts. 5 s: long enough for every think time, short enough that a default
-/// run, holds run out included, takes half a minute.
-const HOLD_TIME: Duration = Duration::from_secs(5);
+/// How long a shopper's hold lasts, in milliseconds. 5 s: long enough for every think time, short enough
+/// that a default run, until the last hold has run out, takes half a minute.
+const HOLD_MS: u32 = 5_000;
 
 /// Connections of the generator that carry commands.
 const CONNECTIONS: usize = 2;
@@ -56,6 +56,10 @@ pub struct Arguments {
     /// Shoppers per second on average; the doors open with a rush of about three times that
     #[arg(long, default_value_t = 5_000.0, value_name = "PER_SECOND", value_parser = positive)]
     rate: f64,
+    /// How long units are held for a shopper who does not pay, in milliseconds
+    #[arg(long, default_value_t = HOLD_MS, value_name = "MILLISECONDS",
+          value_parser = RangedU64ValueParser::<u32>::new().range(1..=600_000))]
+    hold_ms: u32,
     /// Hold the sale at a running doorbuster instead of in this process
     #[arg(long, value_name = "HOST:PORT", conflicts_with = "data_dir")]
     bootstrap: Option<String>,
@@ -106,7 +110,7 @@ impl Arguments {
                 shoppers: self.shoppers,
                 units: self.units,
                 rate_per_second: self.rate,
-                hold_time: HOLD_TIME,
+                hold_time: Duration::from_millis(u64::from(self.hold_ms)),
                 connections: CONNECTIONS,
             },
             shop: match self.bootstrap {
@@ -152,11 +156,12 @@ fn hold_embedded_sale(plan: &Plan, data_dir: Option<PathBuf>) -> anyhow::Result<
             let stopped = daemon.stop();
             report.and_then(|report| stopped.map(|()| report))
         });
-    let keep = !is_temporary || sold.as_ref().is_ok_and(|report| report.verdict == Verdict::Incorrect);
-    if !keep {
-        remove_folder(&folder);
-    } else if is_temporary {
-        output::status(&format!("the log is kept in {} for a look", folder.display()));
+    let is_evidence = plan.plant.is_none()
+        && sold.as_ref().is_ok_and(|report| report.verdict == Verdict::Incorrect);
+    match (is_temporary, is_evidence) {
+        (true, true) => output::status(&format!("the log is kept in {} for a look", folder.display())),
+        (true, false) => remove_folder(&folder),
+        (false, _) => {}
     }
     sold
 }
