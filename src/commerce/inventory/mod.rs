@@ -4,24 +4,40 @@
 //! Both are pure. Everything else here moves commands in and events out: encodings, the shard's writer thread,
 //! snapshots, the service on topics, and the audit that recounts without any of this code.
 
+mod answer;
+mod cloud_event;
 mod command;
 mod command_ids;
 mod decide;
 mod encoding;
 mod holds;
+mod library;
 mod limits;
 mod names;
 mod outcome;
+mod publisher;
+mod queue;
+mod recovery;
 mod reservations;
+mod shard;
+mod snapshot;
 mod state;
 mod stock;
 mod striped;
 mod totals;
 mod wire;
 
+pub use answer::Answer;
+pub use cloud_event::TRACE_ID_MAX_BYTES;
 pub use command::{Command, Line};
 pub use decide::decide;
+pub use library::{EVENTS_TOPIC, Inventory, InventoryOpenError, InventoryOptions};
 pub use limits::*;
 pub use outcome::{Event, FailureReason, Field, InvalidReason, Outcome};
+pub use publisher::EventFormat;
+pub use queue::QUEUED_COMMANDS_MAX;
+pub use recovery::{RecoverError, Recovered, for_each_event, recover};
+pub use shard::{StopCause, Stopped};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotFile};
 pub use state::{Misfit, ReservationView, State, StockView};
 pub use wire::DecodeError;

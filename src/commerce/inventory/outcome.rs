@@ -194,6 +194,31 @@ impl Outcome {
 }
 
 impl Event {
+    /// Whether the event says more than the events before it: others need not be logged for the state's sake.
+    pub fn changes_state(&self) -> bool {
+        match self.outcome {
+            Outcome::Received { .. }
+            | Outcome::PolicySet { .. }
+            | Outcome::Reserved { .. }
+            | Outcome::Extended { .. }
+            | Outcome::Committed
+            | Outcome::Released
+            | Outcome::SoldOut { .. }
+            | Outcome::CustomerLimit { .. }
+            | Outcome::UnknownSku { .. }
+            | Outcome::ReservationExpired => true,
+            Outcome::Invalid { .. } => self.reservation.is_some(),
+            Outcome::Exists { .. }
+            | Outcome::ExistsDifferent { .. }
+            | Outcome::AlreadyFailed { .. }
+            | Outcome::AlreadyCommitted
+            | Outcome::AlreadyReleased
+            | Outcome::Expired
+            | Outcome::UnknownReservation
+            | Outcome::Throttled { .. } => false,
+        }
+    }
+
     /// The event of a JSON record value.
     pub fn from_json(value: &[u8]) -> Result<Event, serde_json::Error> {
         serde_json::from_slice(value)
