@@ -3,36 +3,31 @@
 use uuid::Uuid;
 
 use super::{Event, Outcome};
-use crate::log::batch::RecordHeaders;
 
 /// Longest correlation or causation id that is carried through, in bytes; a longer one is dropped.
 pub const TRACE_ID_MAX_BYTES: usize = 256;
 
 /// What ties an event to the purchase that it belongs to, from the headers of its command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Trace {
+pub struct Trace {
     /// The `ce_correlationid` of the command, carried through unchanged.
-    pub(super) correlation: Option<Box<str>>,
+    pub correlation: Option<Box<str>>,
     /// The `ce_id` of the command.
-    pub(super) causation: Option<Box<str>>,
+    pub causation: Option<Box<str>>,
 }
 
 impl Trace {
-    /// The trace of a command's record.
-    pub(super) fn of(headers: RecordHeaders<'_>) -> Trace {
-        let mut trace = Trace::default();
-        for (name, value) in headers {
-            let place = match name {
-                "ce_correlationid" => &mut trace.correlation,
-                "ce_id" => &mut trace.causation,
-                _ => continue,
-            };
-            let text = value.and_then(|value| std::str::from_utf8(value).ok());
-            *place = text
-                .filter(|text| text.len() <= TRACE_ID_MAX_BYTES)
-                .map(Into::into);
-        }
-        trace
+    /// Takes what matters from one header of a command's record.
+    pub(super) fn take(&mut self, name: &str, value: Option<&[u8]>) {
+        let place = match name {
+            "ce_correlationid" => &mut self.correlation,
+            "ce_id" => &mut self.causation,
+            _ => return,
+        };
+        let text = value.and_then(|value| std::str::from_utf8(value).ok());
+        *place = text
+            .filter(|text| text.len() <= TRACE_ID_MAX_BYTES)
+            .map(Into::into);
     }
 }
 

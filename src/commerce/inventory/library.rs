@@ -9,11 +9,14 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::limits::THROTTLE_RETRY_MS;
-use super::queue::{NotQueued, Queue, Request, TopicCommand};
+use super::queue::{NotQueued, Queue, Request};
 use super::recovery::{RecoverError, Recovered, recover};
 use super::shard::{Stopped, Writer};
 use super::snapshot::{Snapshot, SnapshotFile};
-use super::{Command, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView, StockView};
+use super::{
+    Command, CommandRecord, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView,
+    StockView,
+};
 use crate::commerce::store::{EventStore, LogStore};
 use crate::log::io::Clock;
 use crate::log::io::linux::SystemClock;
@@ -195,7 +198,7 @@ impl Inventory {
         match self.shard.queue.push(Request::One { command, sender }) {
             Ok(()) => answer,
             Err(NotQueued::Full(_)) => Answer::ready(Ok(throttled())),
-            Err(NotQueued::Stopped(_, stopped)) => Answer::ready(Err(stopped)),
+            Err(NotQueued::Stopped(stopped)) => Answer::ready(Err(stopped)),
         }
     }
 
@@ -209,7 +212,7 @@ impl Inventory {
                 Answer::ready(Ok(commands.iter().map(|_| throttled()).collect()))
             }
             Err(NotQueued::Full(_)) => Answer::ready(Ok(Vec::new())),
-            Err(NotQueued::Stopped(_, stopped)) => Answer::ready(Err(stopped)),
+            Err(NotQueued::Stopped(stopped)) => Answer::ready(Err(stopped)),
         }
     }
 
@@ -324,7 +327,7 @@ impl Inventory {
     }
 
     /// Sends commands of the commands partition, waiting for room.
-    pub(super) fn feed(&self, commands: Vec<TopicCommand>) -> Result<(), Stopped> {
+    pub(super) fn feed(&self, commands: Vec<CommandRecord>) -> Result<(), Stopped> {
         self.shard.queue.push_waiting(Request::Topic { commands })
     }
 

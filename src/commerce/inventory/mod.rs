@@ -5,9 +5,11 @@
 //! snapshots, the service on topics, and the audit that recounts without any of this code.
 
 mod answer;
+mod audit;
 mod cloud_event;
 mod command;
 mod command_ids;
+mod command_record;
 mod decide;
 mod encoding;
 mod holds;
@@ -19,6 +21,7 @@ mod publisher;
 mod queue;
 mod recovery;
 mod reservations;
+mod service;
 mod shard;
 mod snapshot;
 mod state;
@@ -28,8 +31,10 @@ mod totals;
 mod wire;
 
 pub use answer::Answer;
-pub use cloud_event::TRACE_ID_MAX_BYTES;
+pub use audit::{ArticleCount, Audit, AuditReport};
+pub use cloud_event::{TRACE_ID_MAX_BYTES, Trace};
 pub use command::{Command, Line};
+pub use command_record::{CommandRecord, commands_in};
 pub use decide::decide;
 pub use library::{EVENTS_TOPIC, Inventory, InventoryOpenError, InventoryOptions};
 pub use limits::*;
@@ -37,6 +42,7 @@ pub use outcome::{Event, FailureReason, Field, InvalidReason, Outcome};
 pub use publisher::EventFormat;
 pub use queue::QUEUED_COMMANDS_MAX;
 pub use recovery::{RecoverError, Recovered, for_each_event, recover};
+pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions};
 pub use shard::{StopCause, Stopped};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotFile};
 pub use state::{Misfit, ReservationView, State, StockView};

@@ -6,9 +6,8 @@ use std::thread::Thread;
 use uuid::Uuid;
 
 use super::answer::Sender;
-use super::cloud_event::Trace;
 use super::shard::{StopCause, Stopped};
-use super::{Command, InvalidReason, Outcome, ReservationView, StockView};
+use super::{Command, CommandRecord, Outcome, ReservationView, StockView};
 
 /// Most commands that wait for a decision. 131,072: at 500,000 a second the last waits a quarter of a second,
 /// and with about 250 bytes each they take 33 MB.
@@ -26,7 +25,7 @@ pub(super) enum Request {
         sender: Sender<Vec<Outcome>>,
     },
     Topic {
-        commands: Vec<TopicCommand>,
+        commands: Vec<CommandRecord>,
     },
     Stock {
         sku: String,
@@ -69,20 +68,11 @@ impl Request {
     }
 }
 
-/// A command from the commands partition.
-#[derive(Debug)]
-pub(super) struct TopicCommand {
-    pub(super) offset: u64,
-    /// The command, or why the record is none.
-    pub(super) command: Result<Command, InvalidReason>,
-    pub(super) trace: Trace,
-}
-
-/// Why a request was not queued; the request comes back.
+/// Why a request was not queued; if there was no room, the request comes back.
 #[derive(Debug)]
 pub(super) enum NotQueued {
     Full(Request),
-    Stopped(Request, Stopped),
+    Stopped(Stopped),
 }
 
 /// A queue with many senders and one receiver.
@@ -124,8 +114,7 @@ impl Queue {
     pub(super) fn push(&self, request: Request) -> Result<(), NotQueued> {
         let content = self.lock();
         if let Some(stopped) = &content.stopped {
-            let stopped = stopped.clone();
-            return Err(NotQueued::Stopped(request, stopped));
+            return Err(NotQueued::Stopped(stopped.clone()));
         }
         let weight = request.weight();
         if content.weight > 0 && content.weight + weight > self.weight_max {

@@ -16,8 +16,10 @@ use std::time::Duration;
 use super::answer::Sender;
 use super::cloud_event::Trace;
 use super::publisher::Publisher;
-use super::queue::{Queue, Request, TopicCommand};
-use super::{Command, Event, EventFormat, Misfit, Outcome, ReservationView, State, StockView, decide};
+use super::queue::{Queue, Request};
+use super::{
+    Command, CommandRecord, Event, EventFormat, Misfit, Outcome, ReservationView, State, StockView, decide,
+};
 use crate::commerce::store::{EventStore, StoreError};
 use crate::log::batch::BatchError;
 use crate::log::io::Clock;
@@ -260,7 +262,7 @@ impl<S: EventStore> Writer<S> {
         Ok(event.outcome)
     }
 
-    fn decide_from_topic(&mut self, command: TopicCommand) -> Result<(), StopCause> {
+    fn decide_from_topic(&mut self, command: CommandRecord) -> Result<(), StopCause> {
         if command.offset < self.state.next_command_offset() {
             return Ok(());
         }
