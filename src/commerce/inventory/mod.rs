@@ -6,6 +6,8 @@
 
 mod answer;
 mod audit;
+#[cfg(test)]
+mod callers;
 mod cloud_event;
 mod command;
 mod command_ids;
@@ -15,10 +17,13 @@ mod encoding;
 mod holds;
 mod library;
 mod limits;
+#[cfg(test)]
+mod model;
 mod names;
 mod outcome;
 mod publisher;
 mod queue;
+mod recount;
 mod recovery;
 mod reservations;
 mod service;
@@ -41,6 +46,7 @@ pub use limits::*;
 pub use outcome::{Event, FailureReason, Field, InvalidReason, Outcome};
 pub use publisher::EventFormat;
 pub use queue::QUEUED_COMMANDS_MAX;
+pub use recount::recount;
 pub use recovery::{RecoverError, Recovered, for_each_event, recover};
 pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions};
 pub use shard::{StopCause, Stopped};

@@ -53,6 +53,21 @@ impl MemoryStore {
         self.lock().paused = true;
     }
 
+    /// Makes later appends durable at once again.
+    pub fn resume(&self) {
+        self.lock().paused = false;
+    }
+
+    /// The offset behind the last record appended, durable or not.
+    pub fn appended(&self) -> Offset {
+        self.lock().end
+    }
+
+    /// Number of batches appended, durable or not.
+    pub fn batches(&self) -> usize {
+        self.lock().batches.len()
+    }
+
     /// Makes everything appended so far durable.
     pub fn sync(&self) {
         let mut shared = self.lock();
