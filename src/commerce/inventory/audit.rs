@@ -286,7 +286,9 @@ mod tests {
             };
             audit.command(offset, Some(&command));
         }
-        events.iter().for_each(|event| audit.event(event));
+        for event in events {
+            audit.event(event);
+        }
         audit.report()
     }
 
@@ -388,7 +390,9 @@ mod tests {
             };
             audit.command(offset, Some(&command));
         }
-        events.iter().for_each(|event| audit.event(event));
+        for event in &events {
+            audit.event(event);
+        }
         let report = audit.report();
         assert_eq!((report.unmatched, report.lost), (3, 0));
     }

@@ -26,7 +26,7 @@ impl Clock for HandClock {
     }
 }
 
-const TTL: Duration = Duration::from_secs(600);
+const TTL: Duration = Duration::from_mins(10);
 
 fn options(clock: &Arc<HandClock>) -> InventoryOptions {
     InventoryOptions {
@@ -77,7 +77,9 @@ fn events(store: &MemoryStore) -> Vec<Event> {
 
 fn audit(store: &MemoryStore) -> AuditReport {
     let mut audit = Audit::new();
-    events(store).iter().for_each(|event| audit.event(event));
+    for event in &events(store) {
+        audit.event(event);
+    }
     audit.report()
 }
 

@@ -166,13 +166,14 @@ fn again(state: &State, status: Status, request: Request, at_ms: i64) -> Outcome
             field: Field::Customer,
         };
     }
-    let held = hold.lines.as_slice();
+    let known = hold.lines.as_slice();
     let same_lines = request.lines.len() <= LINES_MAX
         && merge(request.lines).is_some_and(|lines| {
-            lines.len() == held.len()
+            lines.len() == known.len()
                 && lines.iter().all(|line| {
                     let article = state.articles.find(&line.sku);
-                    held.iter()
+                    known
+                        .iter()
                         .any(|h| Some(h.article) == article && h.quantity == line.quantity)
                 })
         });

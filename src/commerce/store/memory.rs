@@ -28,7 +28,7 @@ pub struct MemoryAppend {
 struct Shared {
     /// First and behind-last offset of each batch, and the batch.
     batches: Vec<(Offset, Offset, Bytes)>,
-    end: Offset,
+    appended: Offset,
     durable: Offset,
     paused: bool,
     refusals: u32,
@@ -60,7 +60,7 @@ impl MemoryStore {
 
     /// The offset behind the last record appended, durable or not.
     pub fn appended(&self) -> Offset {
-        self.lock().end
+        self.lock().appended
     }
 
     /// Number of batches appended, durable or not.
@@ -71,7 +71,7 @@ impl MemoryStore {
     /// Makes everything appended so far durable.
     pub fn sync(&self) {
         let mut shared = self.lock();
-        shared.durable = shared.end;
+        shared.durable = shared.appended;
         shared.wake();
     }
 
@@ -101,7 +101,7 @@ impl MemoryStore {
             .cloned();
         let left = Shared {
             batches: kept.collect(),
-            end: durable,
+            appended: durable,
             durable,
             ..Shared::default()
         };
@@ -134,7 +134,7 @@ impl EventStore for MemoryStore {
             shared.refusals -= 1;
             return Err(StoreError::Busy);
         }
-        let base_offset = shared.end;
+        let base_offset = shared.appended;
         if base_offset != expected {
             return Err(StoreError::AnotherWriter {
                 expected,
@@ -142,8 +142,8 @@ impl EventStore for MemoryStore {
             });
         }
         write_base_offset(&mut batch, base_offset, 0);
-        shared.end = base_offset.plus(header.last_offset_delta as u64 + 1);
-        let end = shared.end;
+        shared.appended = base_offset.plus(header.last_offset_delta as u64 + 1);
+        let end = shared.appended;
         shared.batches.push((base_offset, end, batch.into()));
         if !shared.paused {
             shared.durable = end;
