@@ -286,7 +286,13 @@ mod tests {
             };
             audit.command(offset, Some(&command));
         }
+<<<<<<< HEAD
         events.iter().for_each(|event| audit.event(event));
+=======
+        for event in events {
+            audit.event(event);
+        }
+>>>>>>> inventory
         audit.report()
     }
 
@@ -388,7 +394,13 @@ mod tests {
             };
             audit.command(offset, Some(&command));
         }
+<<<<<<< HEAD
         events.iter().for_each(|event| audit.event(event));
+=======
+        for event in &events {
+            audit.event(event);
+        }
+>>>>>>> inventory
         let report = audit.report();
         assert_eq!((report.unmatched, report.lost), (3, 0));
     }

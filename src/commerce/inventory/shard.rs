@@ -183,7 +183,13 @@ impl<S: EventStore> Writer<S> {
                 waiting.chain(self.replies).for_each(|reply| reply.stop(&stopped));
                 let mut requests = Vec::new();
                 self.queue.drain(&mut requests);
+<<<<<<< HEAD
                 requests.into_iter().for_each(|request| request.stop(&stopped));
+=======
+                for request in requests {
+                    request.stop(&stopped);
+                }
+>>>>>>> inventory
                 Err(stopped)
             }
         }

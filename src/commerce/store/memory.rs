@@ -28,7 +28,11 @@ pub struct MemoryAppend {
 struct Shared {
     /// First and behind-last offset of each batch, and the batch.
     batches: Vec<(Offset, Offset, Bytes)>,
+<<<<<<< HEAD
     end: Offset,
+=======
+    appended: Offset,
+>>>>>>> inventory
     durable: Offset,
     paused: bool,
     refusals: u32,
@@ -53,10 +57,32 @@ impl MemoryStore {
         self.lock().paused = true;
     }
 
+<<<<<<< HEAD
     /// Makes everything appended so far durable.
     pub fn sync(&self) {
         let mut shared = self.lock();
         shared.durable = shared.end;
+=======
+    /// Makes later appends durable at once again.
+    pub fn resume(&self) {
+        self.lock().paused = false;
+    }
+
+    /// The offset behind the last record appended, durable or not.
+    pub fn appended(&self) -> Offset {
+        self.lock().appended
+    }
+
+    /// Number of batches appended, durable or not.
+    pub fn batches(&self) -> usize {
+        self.lock().batches.len()
+    }
+
+    /// Makes everything appended so far durable.
+    pub fn sync(&self) {
+        let mut shared = self.lock();
+        shared.durable = shared.appended;
+>>>>>>> inventory
         shared.wake();
     }
 
@@ -86,7 +112,11 @@ impl MemoryStore {
             .cloned();
         let left = Shared {
             batches: kept.collect(),
+<<<<<<< HEAD
             end: durable,
+=======
+            appended: durable,
+>>>>>>> inventory
             durable,
             ..Shared::default()
         };
@@ -119,7 +149,11 @@ impl EventStore for MemoryStore {
             shared.refusals -= 1;
             return Err(StoreError::Busy);
         }
+<<<<<<< HEAD
         let base_offset = shared.end;
+=======
+        let base_offset = shared.appended;
+>>>>>>> inventory
         if base_offset != expected {
             return Err(StoreError::AnotherWriter {
                 expected,
@@ -127,8 +161,13 @@ impl EventStore for MemoryStore {
             });
         }
         write_base_offset(&mut batch, base_offset, 0);
+<<<<<<< HEAD
         shared.end = base_offset.plus(header.last_offset_delta as u64 + 1);
         let end = shared.end;
+=======
+        shared.appended = base_offset.plus(header.last_offset_delta as u64 + 1);
+        let end = shared.appended;
+>>>>>>> inventory
         shared.batches.push((base_offset, end, batch.into()));
         if !shared.paused {
             shared.durable = end;
