@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::protocol::ErrorCode;
+use crate::log::batch::batches;
 use crate::log::{Offset, Partition, ReadError};
 
 /// What is asked of one partition.
@@ -51,8 +52,11 @@ pub(super) async fn fetch(
 ) -> Vec<PartitionRead> {
     let deadline = Instant::now() + bounds.max_wait;
     loop {
-        let reads = read_all(fetches, bounds.max_bytes);
-        let size_bytes: usize = reads.iter().map(PartitionRead::size_bytes).sum();
+        let mut reads = read_all(fetches, bounds.max_bytes);
+        let mut size_bytes: usize = reads.iter().map(PartitionRead::size_bytes).sum();
+        if 0 < size_bytes && size_bytes < bounds.min_bytes {
+            size_bytes = read_on(fetches, &mut reads, size_bytes, bounds.max_bytes);
+        }
         let has_error = reads.iter().any(|read| !read.error.is_none());
         if size_bytes >= bounds.min_bytes || has_error || fetches.is_empty() || bounds.max_wait.is_zero() {
             return reads;
@@ -63,6 +67,35 @@ pub(super) async fn fetch(
             () = shutdown.cancelled() => return reads,
         }
     }
+}
+
+/// Reads on where a read stopped short of the high watermark, as happens at the end of a segment: what is
+/// there must not be waited for. Returns the size of all reads.
+fn read_on(
+    fetches: &[PartitionFetch],
+    reads: &mut [PartitionRead],
+    mut size_bytes: usize,
+    max_bytes: usize,
+) -> usize {
+    for (fetch, read) in fetches.iter().zip(reads) {
+        while let Some(next) = next_offset(&read.records).filter(|next| *next < read.high_watermark) {
+            let left = fetch.max_bytes.saturating_sub(read.size_bytes()).min(max_bytes - size_bytes);
+            let Ok(mut more) = fetch.partition.read(next, left) else { break };
+            let more_bytes: usize = more.iter().map(Bytes::len).sum();
+            if more_bytes == 0 || more_bytes > left {
+                break;
+            }
+            read.records.append(&mut more);
+            size_bytes += more_bytes;
+        }
+    }
+    size_bytes
+}
+
+/// The offset behind the last record of whole batches.
+fn next_offset(records: &[Bytes]) -> Option<Offset> {
+    let (header, _) = batches(records.last()?).last()?.ok()?;
+    Some(header.next_offset())
 }
 
 /// Resolves when the high watermark of any partition is above what was read.

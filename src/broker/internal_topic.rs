@@ -76,7 +76,10 @@ pub(super) fn append(
 
 /// One uncompressed v2 batch of `records`.
 fn build_batch(now_ms: i64, records: Vec<KeyedRecord>) -> Option<Bytes> {
-    let last_offset_delta = i32::try_from(records.len()).ok()?.checked_sub(1)?;
+    let last_offset_delta = i32::try_from(records.len()).ok()? - 1;
+    if last_offset_delta < 0 {
+        return None;
+    }
     let records = records.into_iter().zip(0..).map(|(record, offset_delta)| Record {
         attributes: 0,
         timestamp_delta: 0,
