@@ -88,19 +88,11 @@ impl<T> Future for Answer<T> {
     type Output = Result<T, Stopped>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-<<<<<<< HEAD
-        let mut content = self.0.lock();
-        if let Some(answer) = content.answer.take() {
-            return Poll::Ready(answer);
-        }
-        match &mut content.waker {
-=======
         let mut slot = self.0.lock();
         if let Some(answer) = slot.answer.take() {
             return Poll::Ready(answer);
         }
         match &mut slot.waker {
->>>>>>> inventory
             Some(waker) => waker.clone_from(context.waker()),
             none => *none = Some(context.waker().clone()),
         }

@@ -286,13 +286,9 @@ mod tests {
             };
             audit.command(offset, Some(&command));
         }
-<<<<<<< HEAD
-        events.iter().for_each(|event| audit.event(event));
-=======
         for event in events {
             audit.event(event);
         }
->>>>>>> inventory
         audit.report()
     }
 
@@ -394,13 +390,9 @@ mod tests {
             };
             audit.command(offset, Some(&command));
         }
-<<<<<<< HEAD
-        events.iter().for_each(|event| audit.event(event));
-=======
         for event in &events {
             audit.event(event);
         }
->>>>>>> inventory
         let report = audit.report();
         assert_eq!((report.unmatched, report.lost), (3, 0));
     }

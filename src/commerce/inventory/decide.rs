@@ -166,15 +166,6 @@ fn again(state: &State, status: Status, request: Request, at_ms: i64) -> Outcome
             field: Field::Customer,
         };
     }
-<<<<<<< HEAD
-    let held = hold.lines.as_slice();
-    let same_lines = request.lines.len() <= LINES_MAX
-        && merge(request.lines).is_some_and(|lines| {
-            lines.len() == held.len()
-                && lines.iter().all(|line| {
-                    let article = state.articles.find(&line.sku);
-                    held.iter()
-=======
     let known = hold.lines.as_slice();
     let same_lines = request.lines.len() <= LINES_MAX
         && merge(request.lines).is_some_and(|lines| {
@@ -183,7 +174,6 @@ fn again(state: &State, status: Status, request: Request, at_ms: i64) -> Outcome
                     let article = state.articles.find(&line.sku);
                     known
                         .iter()
->>>>>>> inventory
                         .any(|h| Some(h.article) == article && h.quantity == line.quantity)
                 })
         });

@@ -115,20 +115,6 @@ impl Shard {
 impl Inventory {
     /// Opens the shard in partition `options.partition` of the log's events topic, creating the topic if needed.
     pub fn open(log: &Log, options: InventoryOptions) -> Result<Inventory, InventoryOpenError> {
-<<<<<<< HEAD
-        let topic = match log.topic(EVENTS_TOPIC) {
-            Some(topic) => topic,
-            None => {
-                let partitions = options.partition.saturating_add(1);
-                log.create_topic(
-                    EVENTS_TOPIC,
-                    &TopicSpec {
-                        partitions,
-                        ..TopicSpec::default()
-                    },
-                )?
-            }
-=======
         let topic = if let Some(topic) = log.topic(EVENTS_TOPIC) {
             topic
         } else {
@@ -140,7 +126,6 @@ impl Inventory {
                     ..TopicSpec::default()
                 },
             )?
->>>>>>> inventory
         };
         let partition = topic.partitions.get(options.partition as usize).ok_or_else(|| {
             InventoryOpenError::NoPartition {

@@ -6,11 +6,8 @@
 
 mod answer;
 mod audit;
-<<<<<<< HEAD
-=======
 #[cfg(test)]
 mod callers;
->>>>>>> inventory
 mod cloud_event;
 mod command;
 mod command_ids;
@@ -20,19 +17,13 @@ mod encoding;
 mod holds;
 mod library;
 mod limits;
-<<<<<<< HEAD
-=======
 #[cfg(test)]
 mod model;
->>>>>>> inventory
 mod names;
 mod outcome;
 mod publisher;
 mod queue;
-<<<<<<< HEAD
-=======
 mod recount;
->>>>>>> inventory
 mod recovery;
 mod reservations;
 mod service;
@@ -55,10 +46,7 @@ pub use limits::*;
 pub use outcome::{Event, FailureReason, Field, InvalidReason, Outcome};
 pub use publisher::EventFormat;
 pub use queue::QUEUED_COMMANDS_MAX;
-<<<<<<< HEAD
-=======
 pub use recount::recount;
->>>>>>> inventory
 pub use recovery::{RecoverError, Recovered, for_each_event, recover};
 pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions};
 pub use shard::{StopCause, Stopped};

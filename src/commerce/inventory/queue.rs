@@ -167,6 +167,11 @@ impl Queue {
         }
     }
 
+    /// Whether nothing waits.
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().requests.is_empty()
+    }
+
     /// Why nothing more is accepted, if so.
     pub(super) fn stopped(&self) -> Option<Stopped> {
         self.lock().stopped.clone()

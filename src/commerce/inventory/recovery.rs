@@ -11,11 +11,7 @@ use crate::log::Offset;
 use crate::log::batch::{self, BatchError};
 
 /// How much is read at a time. 1 MiB: a few thousand events, well inside any cache budget.
-<<<<<<< HEAD
-const READ_MAX_BYTES: usize = 1024 * 1024;
-=======
 pub(super) const READ_MAX_BYTES: usize = 1024 * 1024;
->>>>>>> inventory
 
 /// Why a state could not be recovered. Nothing was changed, but a bad snapshot may have been set aside.
 #[derive(Debug, thiserror::Error)]

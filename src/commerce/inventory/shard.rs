@@ -6,11 +6,7 @@
 //! events before it, since it tells what they did.
 
 use std::collections::VecDeque;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
 use std::time::Duration;
 
 use super::answer::Sender;
@@ -20,7 +16,7 @@ use super::queue::{Queue, Request};
 use super::{
     Command, CommandRecord, Event, EventFormat, Misfit, Outcome, ReservationView, State, StockView, decide,
 };
-use crate::commerce::store::{EventStore, StoreError};
+use crate::commerce::store::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::BatchError;
 use crate::log::io::Clock;
 use crate::log::{LogFailed, Offset};
@@ -79,19 +75,6 @@ pub enum StopCause {
     Misfit(#[from] Misfit),
 }
 
-/// Wakes the writer thread when an append is durable.
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
 /// An answer, and where it goes.
 enum Reply {
     One(Sender<Outcome>, Outcome),
@@ -142,7 +125,6 @@ pub(super) struct Writer<S: EventStore> {
     in_flight: VecDeque<InFlight<S::Append>>,
     /// Answers of the batch under construction.
     replies: Vec<Reply>,
-    waker: Waker,
     now_ms: i64,
 }
 
@@ -165,7 +147,6 @@ impl<S: EventStore> Writer<S> {
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
-            waker: Waker::from(Arc::new(Unpark(std::thread::current()))),
             now_ms: 0,
         }
     }
@@ -183,13 +164,9 @@ impl<S: EventStore> Writer<S> {
                 waiting.chain(self.replies).for_each(|reply| reply.stop(&stopped));
                 let mut requests = Vec::new();
                 self.queue.drain(&mut requests);
-<<<<<<< HEAD
-                requests.into_iter().for_each(|request| request.stop(&stopped));
-=======
                 for request in requests {
                     request.stop(&stopped);
                 }
->>>>>>> inventory
                 Err(stopped)
             }
         }
@@ -198,7 +175,6 @@ impl<S: EventStore> Writer<S> {
     fn serve(&mut self) -> Result<(), StopCause> {
         let mut requests = Vec::new();
         loop {
-            while self.complete_first()? {}
             // In this order: what was queued before the close is served.
             let closed = self.queue.stopped().is_some();
             self.queue.drain(&mut requests);
@@ -208,13 +184,18 @@ impl<S: EventStore> Writer<S> {
                 self.serve_one(request)?;
             }
             self.append()?;
-            if !idle {
-                continue;
+            if self.queue.is_empty() {
+                // Nobody waits for a decision, so this thread may as well write.
+                self.complete_all()?;
+                if idle && closed {
+                    return Ok(());
+                }
+                if idle {
+                    self.rest();
+                }
+            } else {
+                self.complete_durable()?;
             }
-            if closed && self.in_flight.is_empty() {
-                return Ok(());
-            }
-            self.rest();
         }
     }
 
@@ -305,9 +286,11 @@ impl<S: EventStore> Writer<S> {
             return Ok(());
         }
         while self.in_flight.len() >= APPENDS_IN_FLIGHT_MAX {
-            if !self.complete_first()? {
-                std::thread::park();
-            }
+            self.complete_first()?;
+        }
+        // More is being decided than one batch: the batch before must not wait for somebody to wait for it.
+        if let Some(last) = self.in_flight.back_mut() {
+            last.append.start();
         }
         let count = self.publisher.len() as u64;
         let batch = self.publisher.finish();
@@ -318,9 +301,10 @@ impl<S: EventStore> Writer<S> {
                 Err(StoreError::Full) if self.queue.stopped().is_none() => {}
                 Err(error) => return Err(error.into()),
             }
-            if !self.complete_first()? {
+            if self.in_flight.is_empty() {
                 std::thread::park_timeout(RETRY_AFTER);
             }
+            self.complete_first()?;
         };
         self.end = self.end.plus(count);
         self.in_flight.push_back(InFlight {
@@ -338,24 +322,48 @@ impl<S: EventStore> Writer<S> {
         }
     }
 
-    /// Answers for the first batch in flight if it is durable; otherwise arranges to be woken, and tells so.
-    fn complete_first(&mut self) -> Result<bool, StopCause> {
-        let Some(first) = self.in_flight.front_mut() else {
-            return Ok(false);
+    /// Waits for the first batch in flight, if there is one, and answers.
+    fn complete_first(&mut self) -> Result<(), StopCause> {
+        let Some(first) = self.in_flight.pop_front() else {
+            return Ok(());
         };
-        match Pin::new(&mut first.append).poll(&mut Context::from_waker(&self.waker)) {
-            Poll::Pending => Ok(false),
-            Poll::Ready(durable) => {
-                durable?;
-                if let Some(done) = self.in_flight.pop_front() {
-                    done.replies.into_iter().for_each(Reply::send);
-                }
-                Ok(true)
+        match first.append.wait() {
+            Ok(_) => {
+                first.replies.into_iter().for_each(Reply::send);
+                Ok(())
+            }
+            Err(failed) => {
+                // Its answers must hear of the failure too.
+                self.replies.extend(first.replies);
+                Err(failed.into())
             }
         }
     }
 
-    /// Sleeps until there is something to do: a request, a durable batch, or an expiry.
+    /// Waits for all batches in flight, and answers.
+    fn complete_all(&mut self) -> Result<(), StopCause> {
+        while !self.in_flight.is_empty() {
+            self.complete_first()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the newest batch proceed while more is decided, and answers for those that are durable.
+    fn complete_durable(&mut self) -> Result<(), StopCause> {
+        if let Some(last) = self.in_flight.back_mut() {
+            last.append.start();
+        }
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|first| first.append.is_durable())
+        {
+            self.complete_first()?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do: a request or an expiry.
     fn rest(&self) {
         let rest = match self.state.next_expiry_ms() {
             None => REST_MAX,

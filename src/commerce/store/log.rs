@@ -2,11 +2,11 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Waker};
 
 use bytes::Bytes;
 
-use super::{EventStore, StoreError};
+use super::{EventStore, PendingAppend, StoreError};
 use crate::log::{Append, AppendError, LogFailed, Offset, Partition, TopicId};
 
 /// A partition with one writer: every append is a compare-and-append on the partition's end.
@@ -66,10 +66,18 @@ impl EventStore for LogStore {
     }
 }
 
-impl Future for LogAppend {
-    type Output = Result<Offset, LogFailed>;
+impl PendingAppend for LogAppend {
+    fn start(&mut self) {
+        // Polling hands the append to the journal's thread; who polled is told by `is_durable`, not by a waker.
+        let polled = Pin::new(&mut self.0).poll(&mut Context::from_waker(Waker::noop()));
+        drop(polled);
+    }
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
+    fn is_durable(&self) -> bool {
+        self.0.is_durable()
+    }
+
+    fn wait(self) -> Result<Offset, LogFailed> {
+        self.0.wait()
     }
 }

@@ -1,49 +1,42 @@
 //! Events in memory, with syncs that can be held back and failed: for tests and simulations.
 
-use std::future::Future;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{EventStore, StoreError};
+use super::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::{BatchHeader, write_base_offset};
 use crate::log::{LogFailed, Offset};
 
 /// A shared sequence of batches; every clone sees the same one.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryStore {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Shared>,
 }
 
 /// An append to a [`MemoryStore`], durable once the store synced.
 #[derive(Debug)]
 pub struct MemoryAppend {
-    shared: Arc<Mutex<Shared>>,
+    shared: Arc<Shared>,
     base_offset: Offset,
 }
 
 #[derive(Debug, Default)]
 struct Shared {
+    sequence: Mutex<Sequence>,
+    /// Notified when something became durable or failed.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Sequence {
     /// First and behind-last offset of each batch, and the batch.
     batches: Vec<(Offset, Offset, Bytes)>,
-<<<<<<< HEAD
-    end: Offset,
-=======
     appended: Offset,
->>>>>>> inventory
     durable: Offset,
     paused: bool,
     refusals: u32,
     failed: Option<LogFailed>,
-    wakers: Vec<Waker>,
-}
-
-impl Shared {
-    fn wake(&mut self) {
-        self.wakers.drain(..).for_each(Waker::wake);
-    }
 }
 
 impl MemoryStore {
@@ -57,15 +50,10 @@ impl MemoryStore {
         self.lock().paused = true;
     }
 
-<<<<<<< HEAD
-    /// Makes everything appended so far durable.
-    pub fn sync(&self) {
-        let mut shared = self.lock();
-        shared.durable = shared.end;
-=======
-    /// Makes later appends durable at once again.
+    /// Makes everything appended so far durable, and later appends at once.
     pub fn resume(&self) {
         self.lock().paused = false;
+        self.sync();
     }
 
     /// The offset behind the last record appended, durable or not.
@@ -80,10 +68,9 @@ impl MemoryStore {
 
     /// Makes everything appended so far durable.
     pub fn sync(&self) {
-        let mut shared = self.lock();
-        shared.durable = shared.appended;
->>>>>>> inventory
-        shared.wake();
+        let mut sequence = self.lock();
+        sequence.durable = sequence.appended;
+        self.shared.changed.notify_all();
     }
 
     /// Refuses the next `count` appends as [`StoreError::Busy`].
@@ -93,46 +80,46 @@ impl MemoryStore {
 
     /// Fails every append that is not durable, and every later one.
     pub fn fail(&self) {
-        let mut shared = self.lock();
-        shared.failed = Some(LogFailed {
+        let mut sequence = self.lock();
+        sequence.failed = Some(LogFailed {
             reason: "failed on purpose".into(),
         });
-        shared.wake();
+        self.shared.changed.notify_all();
     }
 
     /// A store with what a power cut leaves of this one: the durable batches.
     #[must_use]
     pub fn after_power_cut(&self) -> MemoryStore {
-        let shared = self.lock();
-        let durable = shared.durable;
-        let kept = shared
+        let sequence = self.lock();
+        let durable = sequence.durable;
+        let kept = sequence
             .batches
             .iter()
             .filter(|(_, end, _)| *end <= durable)
             .cloned();
-        let left = Shared {
+        let left = Sequence {
             batches: kept.collect(),
-<<<<<<< HEAD
-            end: durable,
-=======
             appended: durable,
->>>>>>> inventory
             durable,
-            ..Shared::default()
+            ..Sequence::default()
+        };
+        let shared = Shared {
+            sequence: Mutex::new(left),
+            changed: Condvar::new(),
         };
         MemoryStore {
-            shared: Arc::new(Mutex::new(left)),
+            shared: Arc::new(shared),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Shared> {
-        lock(&self.shared)
+    fn lock(&self) -> MutexGuard<'_, Sequence> {
+        lock(&self.shared.sequence)
     }
 }
 
 /// No code panics while it holds the lock, so a poisoned one is whole.
-fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(sequence: &Mutex<Sequence>) -> MutexGuard<'_, Sequence> {
+    sequence.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl EventStore for MemoryStore {
@@ -141,19 +128,15 @@ impl EventStore for MemoryStore {
     fn append(&self, expected: Offset, batch: Bytes) -> Result<MemoryAppend, StoreError> {
         let header = BatchHeader::parse(&batch).map_err(|error| StoreError::Append(error.into()))?;
         let mut batch = Vec::from(batch);
-        let mut shared = self.lock();
-        if let Some(failed) = &shared.failed {
+        let mut sequence = self.lock();
+        if let Some(failed) = &sequence.failed {
             return Err(StoreError::Failed(failed.clone()));
         }
-        if shared.refusals > 0 {
-            shared.refusals -= 1;
+        if sequence.refusals > 0 {
+            sequence.refusals -= 1;
             return Err(StoreError::Busy);
         }
-<<<<<<< HEAD
-        let base_offset = shared.end;
-=======
-        let base_offset = shared.appended;
->>>>>>> inventory
+        let base_offset = sequence.appended;
         if base_offset != expected {
             return Err(StoreError::AnotherWriter {
                 expected,
@@ -161,16 +144,11 @@ impl EventStore for MemoryStore {
             });
         }
         write_base_offset(&mut batch, base_offset, 0);
-<<<<<<< HEAD
-        shared.end = base_offset.plus(header.last_offset_delta as u64 + 1);
-        let end = shared.end;
-=======
-        shared.appended = base_offset.plus(header.last_offset_delta as u64 + 1);
-        let end = shared.appended;
->>>>>>> inventory
-        shared.batches.push((base_offset, end, batch.into()));
-        if !shared.paused {
-            shared.durable = end;
+        sequence.appended = base_offset.plus(header.last_offset_delta as u64 + 1);
+        let end = sequence.appended;
+        sequence.batches.push((base_offset, end, batch.into()));
+        if !sequence.paused {
+            sequence.durable = end;
         }
         Ok(MemoryAppend {
             shared: Arc::clone(&self.shared),
@@ -187,13 +165,13 @@ impl EventStore for MemoryStore {
     }
 
     fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, StoreError> {
-        let shared = self.lock();
-        let first = shared.batches.partition_point(|(_, end, _)| *end <= from);
+        let sequence = self.lock();
+        let first = sequence.batches.partition_point(|(_, end, _)| *end <= from);
         let mut size_bytes = 0;
-        let batches = shared.batches[first..].iter().take_while(|(_, end, batch)| {
+        let batches = sequence.batches[first..].iter().take_while(|(_, end, batch)| {
             let fits = size_bytes == 0 || size_bytes + batch.len() <= max_bytes;
             size_bytes += batch.len();
-            fits && *end <= shared.durable
+            fits && *end <= sequence.durable
         });
         Ok(batches.map(|(_, _, batch)| batch.clone()).collect())
     }
@@ -203,18 +181,27 @@ impl EventStore for MemoryStore {
     }
 }
 
-impl Future for MemoryAppend {
-    type Output = Result<Offset, LogFailed>;
+impl PendingAppend for MemoryAppend {
+    fn start(&mut self) {}
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut shared = lock(&self.shared);
-        if self.base_offset < shared.durable {
-            return Poll::Ready(Ok(self.base_offset));
+    fn is_durable(&self) -> bool {
+        self.base_offset < lock(&self.shared.sequence).durable
+    }
+
+    fn wait(self) -> Result<Offset, LogFailed> {
+        let mut sequence = lock(&self.shared.sequence);
+        loop {
+            if self.base_offset < sequence.durable {
+                return Ok(self.base_offset);
+            }
+            if let Some(failed) = &sequence.failed {
+                return Err(failed.clone());
+            }
+            sequence = self
+                .shared
+                .changed
+                .wait(sequence)
+                .unwrap_or_else(PoisonError::into_inner);
         }
-        if let Some(failed) = &shared.failed {
-            return Poll::Ready(Err(failed.clone()));
-        }
-        shared.wakers.push(context.waker().clone());
-        Poll::Pending
     }
 }

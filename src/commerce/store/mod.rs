@@ -7,8 +7,6 @@
 mod log;
 mod memory;
 
-use std::future::Future;
-
 use bytes::Bytes;
 
 pub use self::log::{LogAppend, LogStore};
@@ -18,8 +16,8 @@ use crate::log::{AppendError, LogFailed, Offset, ReadError};
 
 /// An ordered, durable sequence of record batches.
 pub trait EventStore: Send + Sync + 'static {
-    /// An append on its way to stable storage; resolves in the order of the appends.
-    type Append: Future<Output = Result<Offset, LogFailed>> + Send + Unpin;
+    /// An append on its way to stable storage.
+    type Append: PendingAppend;
 
     /// Appends one v2 record batch whose first record gets offset `expected`.
     ///
@@ -39,6 +37,20 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// What tells this sequence from every other: a snapshot of another sequence is worthless here.
     fn identity(&self) -> [u8; 16];
+}
+
+/// An append on its way to stable storage; appends become durable in their order.
+pub trait PendingAppend: Send {
+    /// Sees to it that the append proceeds though nobody waits for it yet.
+    fn start(&mut self);
+
+    /// Whether the append is durable. Never true after a failure.
+    fn is_durable(&self) -> bool;
+
+    /// Blocks until the append is durable, and returns its first offset.
+    ///
+    /// The caller may do the writing itself: waiting at once is quicker than starting and waiting.
+    fn wait(self) -> Result<Offset, LogFailed>;
 }
 
 /// Why a store did not append or read.
