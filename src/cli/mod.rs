@@ -59,12 +59,18 @@ pub fn run() -> ExitCode {
 }
 
 fn start_logging(level: Option<&str>) -> anyhow::Result<()> {
-    let filter = match level.map(str::to_owned).or_else(|| std::env::var("RUST_LOG").ok()) {
+    let filter = match level
+        .map(str::to_owned)
+        .or_else(|| std::env::var("RUST_LOG").ok())
+    {
         Some(filter) => EnvFilter::try_new(&filter)
             .map_err(|error| anyhow::anyhow!("log level {filter:?} is not understood: {error}"))?,
         None => EnvFilter::new("warn"),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 

@@ -25,7 +25,7 @@ use super::schedule::{Planned, Schedule};
 use super::sender::{Acknowledgement, REFUSED_RETRY_AFTER, Sender};
 use super::shopper::{Crowd, Deed};
 use super::tally::Tally;
-use crate::commerce::inventory::{Command, COMMANDS_TOPIC, EVENTS_TOPIC};
+use crate::commerce::inventory::{COMMANDS_TOPIC, Command, EVENTS_TOPIC};
 
 /// Time between two looks at the schedule. 1 ms: the resolution of the runtime's timer.
 const TURN: Duration = Duration::from_millis(1);
