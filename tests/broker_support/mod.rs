@@ -1,5 +1,8 @@
 //! A broker for tests: on a free port, over a folder that outlives it, on threads of its own.
 
+#[allow(dead_code, reason = "not every test talks bytes")]
+pub mod wire;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::JoinHandle;
