@@ -29,7 +29,10 @@ fn start_with(config: BrokerConfig) -> (tempfile::TempDir, RunningBroker) {
     let mut request = MetadataRequest::default();
     request.topics = Some(vec![topic]);
     request.allow_auto_topic_creation = true;
-    assert_eq!(Wire::connect(broker.address).call(&request, 4).topics[0].error_code, 0);
+    assert_eq!(
+        Wire::connect(broker.address).call(&request, 4).topics[0].error_code,
+        0
+    );
     (folder, broker)
 }
 
@@ -66,7 +69,9 @@ fn batch(change: impl FnOnce(&mut RecordBatch)) -> BytesMut {
     };
     change(&mut batch);
     let mut bytes = BytesMut::new();
-    batch.encode_into(&mut bytes, RecordEncodeLimits::default()).unwrap();
+    batch
+        .encode_into(&mut bytes, RecordEncodeLimits::default())
+        .unwrap();
     bytes
 }
 
@@ -150,16 +155,35 @@ fn damaged_batches_are_refused_one_by_one() {
         ("a flipped bit in the records", Some(flipped(last)), 2),
         ("a flipped bit in the checksum", Some(flipped(17)), 2),
         ("an old format", Some(flipped(16)), 43),
-        ("two batches", Some(Bytes::from([&intact[..], &intact[..]].concat())), 87),
-        ("a control batch", Some(batch(|batch| batch.is_control = true).freeze()), 87),
-        ("a transaction", Some(batch(|batch| batch.is_transactional = true).freeze()), 42),
-        ("a wrong count", Some(batch(|batch| batch.last_offset_delta = 9).freeze()), 2),
+        (
+            "two batches",
+            Some(Bytes::from([&intact[..], &intact[..]].concat())),
+            87,
+        ),
+        (
+            "a control batch",
+            Some(batch(|batch| batch.is_control = true).freeze()),
+            87,
+        ),
+        (
+            "a transaction",
+            Some(batch(|batch| batch.is_transactional = true).freeze()),
+            42,
+        ),
+        (
+            "a wrong count",
+            Some(batch(|batch| batch.last_offset_delta = 9).freeze()),
+            2,
+        ),
     ];
     for (name, records, expected) in cases {
         let error = error_of(&mut wire, &produce_request(TOPIC, 0, -1, records));
         assert_eq!(error, expected, "{name}");
     }
-    assert_eq!(error_of(&mut wire, &produce_request(TOPIC, 0, -1, Some(intact))), 0);
+    assert_eq!(
+        error_of(&mut wire, &produce_request(TOPIC, 0, -1, Some(intact))),
+        0
+    );
 }
 
 #[test]
@@ -178,7 +202,11 @@ fn unknown_places_and_modes_are_told() {
         (TOPIC, 0, 1, 0),
     ] {
         let request = produce_request(topic, partition, acks, Some(intact.clone()));
-        assert_eq!(error_of(&mut wire, &request), expected, "{topic} {partition} acks {acks}");
+        assert_eq!(
+            error_of(&mut wire, &request),
+            expected,
+            "{topic} {partition} acks {acks}"
+        );
     }
 }
 
@@ -213,11 +241,19 @@ fn unacknowledged_requests_get_no_answer_and_a_refusal_closes() {
     let (_folder, broker) = start();
     let mut wire = Wire::connect(broker.address);
     let intact = batch(|_| {}).freeze();
-    wire.send(&request_frame(&produce_request(TOPIC, 0, 0, Some(intact.clone())), 9, 1));
+    wire.send(&request_frame(
+        &produce_request(TOPIC, 0, 0, Some(intact.clone())),
+        9,
+        1,
+    ));
     assert!(wire.is_silent_for(Duration::from_millis(200)));
     let response = wire.call(&produce_request(TOPIC, 0, 1, Some(intact.clone())), 9);
     assert_eq!(response.responses[0].partition_responses[0].base_offset, 1);
-    wire.send(&request_frame(&produce_request("missing", 0, 0, Some(intact)), 9, 2));
+    wire.send(&request_frame(
+        &produce_request("missing", 0, 0, Some(intact)),
+        9,
+        2,
+    ));
     assert_eq!(wire.receive(), None);
     assert_serves(&broker);
 }
@@ -237,7 +273,10 @@ fn an_oversized_request_of_a_small_kind_is_refused() {
 
 #[test]
 fn connections_beyond_the_limit_are_closed() {
-    let (_folder, broker) = start_with(BrokerConfig { connections_max: 3, ..config() });
+    let (_folder, broker) = start_with(BrokerConfig {
+        connections_max: 3,
+        ..config()
+    });
     let mut wires: Vec<Wire> = Vec::new();
     while wires.len() < 3 {
         // The connection of the setup may still count for a moment.
@@ -255,7 +294,10 @@ fn connections_beyond_the_limit_are_closed() {
 
 #[test]
 fn a_slow_client_is_closed_and_others_are_served() {
-    let short = BrokerConfig { frame_timeout: Duration::from_millis(50), ..config() };
+    let short = BrokerConfig {
+        frame_timeout: Duration::from_millis(50),
+        ..config()
+    };
     let (_folder, broker) = start_with(short);
     let mut wire = Wire::connect(broker.address);
     wire.send(&[0, 0]);
@@ -265,7 +307,10 @@ fn a_slow_client_is_closed_and_others_are_served() {
 
 #[test]
 fn requests_wait_for_the_budget_of_all_connections() {
-    let tight = BrokerConfig { requests_size_max_bytes: 200, ..config() };
+    let tight = BrokerConfig {
+        requests_size_max_bytes: 200,
+        ..config()
+    };
     let (_folder, broker) = start_with(tight);
     let mut wires: Vec<Wire> = (0..8).map(|_| Wire::connect(broker.address)).collect();
     let frame = request_frame(&produce_request(TOPIC, 0, -1, Some(batch(|_| {}).freeze())), 9, 1);
@@ -288,10 +333,16 @@ fn a_used_port_is_named() {
     let log = Log::open(other.path(), LogOptions::default()).unwrap();
     let address = broker.address.to_string();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    let taken = BrokerConfig { listen: address.clone(), ..config() };
+    let taken = BrokerConfig {
+        listen: address.clone(),
+        ..config()
+    };
     let error = runtime.block_on(Broker::bind(log.clone(), taken)).unwrap_err();
     assert!(matches!(&error, BrokerError::AddressInUse { address: named } if *named == address));
-    let nonsense = BrokerConfig { listen: "no port".to_owned(), ..config() };
+    let nonsense = BrokerConfig {
+        listen: "no port".to_owned(),
+        ..config()
+    };
     let error = runtime.block_on(Broker::bind(log, nonsense)).unwrap_err();
     assert!(matches!(error, BrokerError::Listen { address, .. } if address == "no port"));
 }
@@ -313,6 +364,9 @@ fn shutdown_ends_long_polls() {
     wire.send(&request_frame(&request, 11, 1));
     assert!(wire.is_silent_for(Duration::from_millis(100)));
     broker.stop();
-    assert!(wire.receive().is_some(), "the poll is answered, then the connection ends");
+    assert!(
+        wire.receive().is_some(),
+        "the poll is answered, then the connection ends"
+    );
     assert_eq!(wire.receive(), None);
 }

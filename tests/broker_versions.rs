@@ -39,7 +39,12 @@ fn setup() -> Setup {
     let created = wire.call(&request, 7);
     assert_eq!(created.topics[0].error_code, 0);
     let topic_id = created.topics[0].topic_id;
-    Setup { broker, wire, topic_id, _folder: folder }
+    Setup {
+        broker,
+        wire,
+        topic_id,
+        _folder: folder,
+    }
 }
 
 /// One uncompressed batch; its records are a second apart.
@@ -69,7 +74,9 @@ fn batch(count: i32, first_timestamp: i64) -> Bytes {
         records: (0..count).map(record).collect(),
     };
     let mut bytes = BytesMut::new();
-    batch.encode_into(&mut bytes, RecordEncodeLimits::default()).unwrap();
+    batch
+        .encode_into(&mut bytes, RecordEncodeLimits::default())
+        .unwrap();
     bytes.freeze()
 }
 
@@ -128,7 +135,11 @@ fn produce_and_fetch() {
     let mut setup = setup();
     let mut expected = 0;
     for version in 3..=13 {
-        assert_eq!(produce(&mut setup, version, 0, batch(3, 1_000)), (0, expected), "version {version}");
+        assert_eq!(
+            produce(&mut setup, version, 0, batch(3, 1_000)),
+            (0, expected),
+            "version {version}"
+        );
         expected += 3;
     }
     for version in 4..=18 {
@@ -138,8 +149,13 @@ fn produce_and_fetch() {
         let partition = &response.responses[0].partitions[0];
         assert_eq!((partition.error_code, partition.high_watermark), (0, expected));
         let mut records = partition.records.clone().unwrap();
-        let first = RecordBatch::decode(&mut records, kafka_wire_records::RecordDecodeLimits::default()).unwrap();
-        assert_eq!((first.base_offset, first.records.len()), (3, 3), "the batch that holds offset 4");
+        let first =
+            RecordBatch::decode(&mut records, kafka_wire_records::RecordDecodeLimits::default()).unwrap();
+        assert_eq!(
+            (first.base_offset, first.records.len()),
+            (3, 3),
+            "the batch that holds offset 4"
+        );
         let empty = &response.responses[0].partitions[1];
         assert_eq!((empty.error_code, empty.high_watermark), (0, 0));
     }
@@ -154,7 +170,13 @@ fn a_fetch_gives_at_least_one_batch_and_keeps_its_limits() {
         }
     }
     let size = batch(1, 0).len() as i32;
-    for (max_bytes, expected) in [(0, [1, 0]), (1, [1, 0]), (size * 2, [2, 0]), (size * 4, [3, 1]), (size * 6, [3, 3])] {
+    for (max_bytes, expected) in [
+        (0, [1, 0]),
+        (1, [1, 0]),
+        (size * 2, [2, 0]),
+        (size * 4, [3, 1]),
+        (size * 6, [3, 3]),
+    ] {
         let request = fetch_request(&setup, 11, &[(0, 0), (1, 0)], max_bytes);
         let response = setup.wire.call(&request, 11);
         let counts: Vec<i32> = response.responses[0]
@@ -173,13 +195,22 @@ fn fetches_out_of_range_are_told_at_once() {
     for (offset, error) in [(2, 0), (3, 1), (-1, 1), (i64::MAX, 1)] {
         let request = fetch_request(&setup, 12, &[(0, offset)], 1 << 20);
         let response = setup.wire.call(&request, 12);
-        assert_eq!(response.responses[0].partitions[0].error_code, error, "offset {offset}");
+        assert_eq!(
+            response.responses[0].partitions[0].error_code, error,
+            "offset {offset}"
+        );
     }
     let request = fetch_request(&setup, 12, &[(7, 0)], 1 << 20);
-    assert_eq!(setup.wire.call(&request, 12).responses[0].partitions[0].error_code, 3);
+    assert_eq!(
+        setup.wire.call(&request, 12).responses[0].partitions[0].error_code,
+        3
+    );
     let mut request = fetch_request(&setup, 13, &[(0, 0)], 1 << 20);
     request.topics[0].topic_id = Uuid::from_bytes([9; 16]);
-    assert_eq!(setup.wire.call(&request, 13).responses[0].partitions[0].error_code, 100);
+    assert_eq!(
+        setup.wire.call(&request, 13).responses[0].partitions[0].error_code,
+        100
+    );
     let mut request = fetch_request(&setup, 12, &[(0, 0)], 1 << 20);
     request.session_id = 5;
     request.session_epoch = 1;
@@ -216,7 +247,10 @@ fn pipelined_requests_are_answered_in_order() {
         let frame = setup.wire.receive().unwrap();
         let response = decode_response::<ProduceRequest>(frame, 9, correlation_id);
         let partition = &response.responses[0].partition_responses[0];
-        assert_eq!((partition.error_code, partition.base_offset), (0, i64::from(correlation_id / 2)));
+        assert_eq!(
+            (partition.error_code, partition.base_offset),
+            (0, i64::from(correlation_id / 2))
+        );
     }
 }
 
@@ -226,7 +260,11 @@ fn a_fetch_behind_a_produce_sees_its_records() {
     let produce = produce_request(&setup, 9, 0, batch(1, 0));
     let fetch = fetch_request(&setup, 12, &[(0, 0)], 1 << 20);
     let more = produce_request(&setup, 9, 0, batch(1, 0));
-    let frames = [request_frame(&produce, 9, 1), request_frame(&fetch, 12, 2), request_frame(&more, 9, 3)];
+    let frames = [
+        request_frame(&produce, 9, 1),
+        request_frame(&fetch, 12, 2),
+        request_frame(&more, 9, 3),
+    ];
     setup.wire.send(&frames.concat());
     setup.wire.receive().unwrap();
     let fetched = decode_response::<FetchRequest>(setup.wire.receive().unwrap(), 12, 2);
@@ -241,7 +279,13 @@ fn list_offsets() {
     produce(&mut setup, 9, 0, batch(5, 10_000));
     produce(&mut setup, 9, 0, batch(5, 5_000));
     for version in 1..=11 {
-        let mut asked = vec![(-1, (10, -1)), (-2, (0, -1)), (0, (0, 10_000)), (12_001, (3, 13_000)), (14_001, (-1, -1))];
+        let mut asked = vec![
+            (-1, (10, -1)),
+            (-2, (0, -1)),
+            (0, (0, 10_000)),
+            (12_001, (3, 13_000)),
+            (14_001, (-1, -1)),
+        ];
         if version >= 7 {
             asked.push((-3, (4, 14_000)));
         }
@@ -263,7 +307,11 @@ fn list_offsets() {
             let response = setup.wire.call(&request, version);
             let found = &response.topics[0].partitions[0];
             assert_eq!(found.error_code, 0, "version {version}, timestamp {timestamp}");
-            assert_eq!((found.offset, found.timestamp), expected, "version {version}, timestamp {timestamp}");
+            assert_eq!(
+                (found.offset, found.timestamp),
+                expected,
+                "version {version}, timestamp {timestamp}"
+            );
         }
     }
 }
@@ -304,7 +352,12 @@ fn metadata_and_api_versions() {
     setup.wire.send(&unknown);
     let response = decode_response::<ApiVersionsRequest>(setup.wire.receive().unwrap(), 0, 9);
     assert_eq!(response.error_code, 35);
-    assert!(response.api_keys.iter().any(|range| range.api_key == 18 && range.max_version == 4));
+    assert!(
+        response
+            .api_keys
+            .iter()
+            .any(|range| range.api_key == 18 && range.max_version == 4)
+    );
 }
 
 #[test]
@@ -360,14 +413,20 @@ fn join_and_sync(setup: &mut Setup, group: &str, version: i16) -> Joined {
     }
     sync.assignments = vec![assignment];
     let synced = setup.wire.call(&sync, sync_version);
-    assert_eq!((synced.error_code, synced.assignment), (0, Bytes::from_static(b"assignment")));
+    assert_eq!(
+        (synced.error_code, synced.assignment),
+        (0, Bytes::from_static(b"assignment"))
+    );
 
     let mut heartbeat = HeartbeatRequest::default();
     heartbeat.group_id = text(group);
     heartbeat.generation_id = 1;
     heartbeat.member_id = joined.member_id.clone();
     assert_eq!(setup.wire.call(&heartbeat, version.min(4)).error_code, 0);
-    Joined { member_id: joined.member_id, generation: 1 }
+    Joined {
+        member_id: joined.member_id,
+        generation: 1,
+    }
 }
 
 fn commit_and_fetch(setup: &mut Setup, group: &str, version: i16, joined: &Joined) {
@@ -389,7 +448,10 @@ fn commit_and_fetch(setup: &mut Setup, group: &str, version: i16, joined: &Joine
     commit.member_id = joined.member_id.clone();
     commit.topics = vec![topic];
     let committed = setup.wire.call(&commit, commit_version);
-    assert_eq!(committed.topics[0].partitions[0].error_code, 0, "version {commit_version}");
+    assert_eq!(
+        committed.topics[0].partitions[0].error_code, 0,
+        "version {commit_version}"
+    );
 
     let fetch_version = version + 1;
     if fetch_version <= 7 {
@@ -401,7 +463,10 @@ fn commit_and_fetch(setup: &mut Setup, group: &str, version: i16, joined: &Joine
         fetch.topics = Some(vec![topic]);
         let fetched = setup.wire.call(&fetch, fetch_version);
         let partitions = &fetched.topics[0].partitions;
-        assert_eq!((partitions[0].committed_offset, partitions[1].committed_offset), (-1, 42));
+        assert_eq!(
+            (partitions[0].committed_offset, partitions[1].committed_offset),
+            (-1, 42)
+        );
         assert_eq!(partitions[1].metadata, Some(text("note")));
         return;
     }
@@ -421,9 +486,15 @@ fn commit_and_fetch(setup: &mut Setup, group: &str, version: i16, joined: &Joine
         fetch.groups = vec![asked];
         let fetched = setup.wire.call(&fetch, fetch_version);
         let partitions = &fetched.groups[0].topics[0].partitions;
-        let found: Vec<(i32, i64)> =
-            partitions.iter().map(|partition| (partition.partition_index, partition.committed_offset)).collect();
-        let expected = if asked_all { vec![(1, 42)] } else { vec![(0, -1), (1, 42)] };
+        let found: Vec<(i32, i64)> = partitions
+            .iter()
+            .map(|partition| (partition.partition_index, partition.committed_offset))
+            .collect();
+        let expected = if asked_all {
+            vec![(1, 42)]
+        } else {
+            vec![(0, -1), (1, 42)]
+        };
         assert_eq!(found, expected, "version {fetch_version}");
     }
 }
@@ -433,7 +504,10 @@ fn describe_list_and_delete(setup: &mut Setup, group: &str, version: i16) {
     describe.groups = vec![text(group), text("no-such-group")];
     let described = setup.wire.call(&describe, version.min(6));
     assert_eq!(described.groups[0].group_state, text("Stable"));
-    assert_eq!(described.groups[0].members[0].member_assignment, Bytes::from_static(b"assignment"));
+    assert_eq!(
+        described.groups[0].members[0].member_assignment,
+        Bytes::from_static(b"assignment")
+    );
     assert_eq!(described.groups[1].group_state, text("Dead"));
     assert_eq!(described.groups[1].error_code, if version >= 6 { 69 } else { 0 });
 
@@ -473,7 +547,11 @@ fn topics_configs_and_the_cluster() {
         request.validate_only = true;
         assert_eq!(setup.wire.call(&request, version).topics[0].error_code, 0);
         request.validate_only = false;
-        assert_eq!(setup.wire.call(&request, version).topics[0].error_code, 0, "validating creates nothing");
+        assert_eq!(
+            setup.wire.call(&request, version).topics[0].error_code,
+            0,
+            "validating creates nothing"
+        );
         assert_eq!(setup.wire.call(&request, version).topics[0].error_code, 36);
         request.topics.push(request.topics[0].clone());
         let repeated = setup.wire.call(&request, version);
@@ -495,7 +573,14 @@ fn topics_configs_and_the_cluster() {
     }
     for version in 0..=2 {
         let response = setup.wire.call(&DescribeClusterRequest::default(), version);
-        assert_eq!((response.error_code, response.brokers.len(), response.cluster_id.len()), (0, 1, 22));
+        assert_eq!(
+            (
+                response.error_code,
+                response.brokers.len(),
+                response.cluster_id.len()
+            ),
+            (0, 1, 22)
+        );
     }
     for version in 1..=6 {
         let name = text(&format!("topic-{}", version + 1));
@@ -528,7 +613,11 @@ fn coordinators_producer_ids_and_epochs() {
                 request.key = text(GROUP);
             }
             let response = setup.wire.call(&request, version);
-            let error = if version >= 4 { response.coordinators[0].error_code } else { response.error_code };
+            let error = if version >= 4 {
+                response.coordinators[0].error_code
+            } else {
+                response.error_code
+            };
             assert_eq!(error, expected, "version {version}");
         }
     }
@@ -573,7 +662,11 @@ fn producer_ids_are_never_given_out_twice() {
         let mut wire = Wire::connect(broker.address);
         for _ in 0..5 {
             let response = wire.call(&idempotent(), 4);
-            assert!(seen.insert(response.producer_id), "{} was given out before", response.producer_id);
+            assert!(
+                seen.insert(response.producer_id),
+                "{} was given out before",
+                response.producer_id
+            );
         }
         broker.stop();
     }
@@ -586,7 +679,11 @@ fn the_cluster_id_never_changes() {
     for _ in 0..2 {
         let broker = RunningBroker::start(folder.path());
         let mut wire = Wire::connect(broker.address);
-        ids.insert(wire.call(&DescribeClusterRequest::default(), 0).cluster_id.into_string());
+        ids.insert(
+            wire.call(&DescribeClusterRequest::default(), 0)
+                .cluster_id
+                .into_string(),
+        );
         broker.stop();
     }
     assert_eq!(ids.len(), 1);
@@ -597,6 +694,9 @@ fn the_version_table_is_covered() {
     use doorbuster::broker::protocol::{ApiKey, SERVED_APIS};
     // A new API needs a test of its own above.
     assert_eq!(SERVED_APIS.len(), 21);
-    let fetch = SERVED_APIS.iter().find(|served| served.key == ApiKey::Fetch).unwrap();
+    let fetch = SERVED_APIS
+        .iter()
+        .find(|served| served.key == ApiKey::Fetch)
+        .unwrap();
     assert!(FetchRequest::supports(ApiVersion::new(fetch.max)));
 }
