@@ -1,6 +1,7 @@
 //! Attackers and accidents: each gets a clear end, and whoever comes next is served.
 
 #![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a setup that fails is a failed test")]
 
 mod broker_support;
 

@@ -1,6 +1,7 @@
 //! Every served API in every version: a request with content gets a response with content.
 
 #![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a setup that fails is a failed test")]
 
 mod broker_support;
 
@@ -226,7 +227,7 @@ fn a_long_poll_ends_when_records_arrive() {
     let mut other = Wire::connect(setup.broker.address);
     std::mem::swap(&mut other, &mut setup.wire);
     assert_eq!(produce(&mut setup, 9, 1, batch(1, 0)), (0, 0));
-    let response = decode_response::<FetchRequest>(other.receive().unwrap(), 12, 77);
+    let response = decode_response::<FetchRequest>(&other.receive().unwrap(), 12, 77);
     assert_eq!(response.responses[0].partitions[1].records.as_ref().unwrap(), &{
         let mut stored = BytesMut::from(&batch(1, 0)[..]);
         stored[12..16].copy_from_slice(&0_i32.to_be_bytes());
@@ -245,7 +246,7 @@ fn pipelined_requests_are_answered_in_order() {
     setup.wire.send(&frames);
     for correlation_id in 0..200 {
         let frame = setup.wire.receive().unwrap();
-        let response = decode_response::<ProduceRequest>(frame, 9, correlation_id);
+        let response = decode_response::<ProduceRequest>(&frame, 9, correlation_id);
         let partition = &response.responses[0].partition_responses[0];
         assert_eq!(
             (partition.error_code, partition.base_offset),
@@ -267,9 +268,9 @@ fn a_fetch_behind_a_produce_sees_its_records() {
     ];
     setup.wire.send(&frames.concat());
     setup.wire.receive().unwrap();
-    let fetched = decode_response::<FetchRequest>(setup.wire.receive().unwrap(), 12, 2);
+    let fetched = decode_response::<FetchRequest>(&setup.wire.receive().unwrap(), 12, 2);
     assert_eq!(fetched.responses[0].partitions[0].high_watermark, 1);
-    let produced = decode_response::<ProduceRequest>(setup.wire.receive().unwrap(), 9, 3);
+    let produced = decode_response::<ProduceRequest>(&setup.wire.receive().unwrap(), 9, 3);
     assert_eq!(produced.responses[0].partition_responses[0].base_offset, 1);
 }
 
@@ -350,7 +351,7 @@ fn metadata_and_api_versions() {
     let mut unknown = request_frame(&ApiVersionsRequest::default(), 0, 9).to_vec();
     unknown[6..8].copy_from_slice(&77_i16.to_be_bytes());
     setup.wire.send(&unknown);
-    let response = decode_response::<ApiVersionsRequest>(setup.wire.receive().unwrap(), 0, 9);
+    let response = decode_response::<ApiVersionsRequest>(&setup.wire.receive().unwrap(), 0, 9);
     assert_eq!(response.error_code, 35);
     assert!(
         response

@@ -32,6 +32,7 @@ pub fn config() -> BrokerConfig {
 
 impl RunningBroker {
     /// Starts a broker over `folder`.
+    #[allow(dead_code, reason = "not every test is content with the defaults")]
     pub fn start(folder: &Path) -> RunningBroker {
         RunningBroker::start_with(folder, config())
     }

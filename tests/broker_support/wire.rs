@@ -69,7 +69,7 @@ impl Wire {
     {
         self.send(&request_frame(request, version, 5));
         let frame = self.receive().expect("the broker answers");
-        decode_response::<R>(frame, version, 5)
+        decode_response::<R>(&frame, version, 5)
     }
 }
 
@@ -85,7 +85,7 @@ pub fn request_frame<R: KafkaRequest + KafkaEncode>(request: &R, version: i16, c
 }
 
 /// Decodes the response to a request of type `R`.
-pub fn decode_response<R>(frame: Bytes, version: i16, correlation_id: i32) -> R::Response
+pub fn decode_response<R>(frame: &Bytes, version: i16, correlation_id: i32) -> R::Response
 where
     R: RequestResponsePair,
     R::Response: KafkaDecode,
