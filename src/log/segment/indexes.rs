@@ -168,6 +168,15 @@ impl Indexes {
         self.bytes_since_entry += batch.size_bytes as u64;
     }
 
+    /// Drops the last offset entry, whose batch turned out to be another, and the time entries behind.
+    pub(super) fn forget_last_offset_entry(&mut self) {
+        self.offsets.pop();
+        let anchor = self.offsets.last().copied();
+        let keeps = |entry: &TimeEntry| anchor.is_some_and(|a| entry.relative_offset <= a.relative_offset);
+        self.times.truncate(self.times.partition_point(keeps));
+        self.max = self.times.last().copied();
+    }
+
     /// Passes the batch to which the last offset entry points.
     pub(super) fn skip(&mut self, size_bytes: usize) {
         self.bytes_since_entry = size_bytes as u64;

@@ -9,7 +9,6 @@ use super::open::find;
 use super::paths::SegmentPaths;
 use super::{FileOperation, SegmentError};
 use crate::log::Offset;
-use crate::log::batch::BatchHeader;
 use crate::log::io::{Disk, File, OpenMode};
 
 /// The indexes of a segment, complete up to its end or to the first damage.
@@ -37,38 +36,38 @@ pub(super) fn load(
     let empty = Indexes::new(base_offset, index_interval_bytes);
     let offsets = read_index(disk, &paths.offset_index)?;
     let times = read_index(disk, &paths.time_index)?;
-    let stored = empty.clone().decode(&offsets, &times, end);
-    if stored.last_offset_entry().is_some() && is_trustworthy(&stored, paths, file, base_offset, end) {
-        let loaded = complete(stored, paths, file, base_offset, end);
-        if loaded.damage.is_none() {
-            return Ok(loaded);
+    let mut stored = empty.clone().decode(&offsets, &times, end);
+    while let Some(anchor) = stored.last_offset_entry() {
+        let batch = Headers::new(file, &paths.log, anchor.position.into(), end).next();
+        let last_offset = base_offset.plus(anchor.relative_offset.into());
+        if batch.is_ok_and(|batch| batch.is_some_and(|(_, header)| header.last_offset() == last_offset)) {
+            break;
         }
+        stored.forget_last_offset_entry();
     }
-    Ok(complete(empty, paths, file, base_offset, end))
+    let indexes = if is_time_right(&stored, paths, file, base_offset, end) {
+        stored
+    } else {
+        empty
+    };
+    Ok(complete(indexes, paths, file, base_offset, end))
 }
 
-/// Whether the last entry of each index tells what the batch that it points to tells.
+/// Whether the last time entry tells what the batch that it points to tells.
 ///
 /// A time index without entries beside an offset index with some is lost, or all batches are without time.
-fn is_trustworthy(
+fn is_time_right(
     indexes: &Indexes,
     paths: &SegmentPaths,
     file: &dyn File,
     base_offset: Offset,
     end: u64,
 ) -> bool {
-    let Some(anchor) = indexes.last_offset_entry() else {
+    let Some(offset) = indexes.offset_of_max_timestamp() else {
         return false;
     };
-    let anchor_is_right = match Headers::new(file, &paths.log, anchor.position.into(), end).next() {
-        Ok(Some((_, header))) => header.last_offset() == base_offset.plus(anchor.relative_offset.into()),
-        _ => false,
-    };
-    let Some(offset) = indexes.offset_of_max_timestamp().filter(|_| anchor_is_right) else {
-        return false;
-    };
-    let entry = |bound| indexes.offset_entry_before(bound);
-    find(file, &paths.log, base_offset, end, offset, entry)
+    let entry_before = |bound| indexes.offset_entry_before(bound);
+    find(file, &paths.log, base_offset, end, offset, entry_before)
         .is_ok_and(|(_, header)| header.max_timestamp == indexes.max_timestamp())
 }
 
@@ -98,7 +97,12 @@ fn complete(
                 if is_anchor {
                     indexes.skip(header.size_bytes());
                 } else if header.base_offset == next_offset {
-                    indexes.observe(&place(position, &header));
+                    indexes.observe(&BatchPlace {
+                        position,
+                        size_bytes: header.size_bytes(),
+                        last_offset: header.last_offset(),
+                        max_timestamp: header.max_timestamp,
+                    });
                 } else {
                     break Some(SegmentError::Damaged {
                         path: paths.log.clone(),
@@ -117,15 +121,6 @@ fn complete(
         next_offset,
         stored_counts,
         damage,
-    }
-}
-
-pub(super) fn place(position: u64, header: &BatchHeader) -> BatchPlace {
-    BatchPlace {
-        position,
-        size_bytes: header.size_bytes(),
-        last_offset: header.last_offset(),
-        max_timestamp: header.max_timestamp,
     }
 }
 

@@ -116,6 +116,10 @@ impl OpenSegment {
         let (file, end) = open_file(disk, &paths.log, OpenMode::Read)?;
         let mut loaded = load(disk, &paths, &*file, base_offset, end, index_interval_bytes)?;
         loaded.indexes.close();
+        if loaded.damage.is_some() {
+            // Indexes that reach up to the damage only must not replace the files.
+            loaded.stored_counts = loaded.indexes.counts();
+        }
         let extent = RwLock::new(Extent {
             end,
             next_offset,
@@ -154,9 +158,8 @@ impl OpenSegment {
                     taken_bytes += header.size_bytes();
                     next_offset = header.next_offset();
                 }
-                Ok(None) => break,
                 Err(error) if taken_bytes == 0 => return Err(error),
-                Err(_) => break,
+                Ok(None) | Err(_) => break,
             }
         }
         Ok((bytes.slice(..taken_bytes), next_offset))

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use super::paths::SegmentPaths;
 use super::{FileOperation, FlushedPosition, SegmentError};
-use crate::log::batch::{self, BatchError, BatchHeader, HEADER_SIZE_BYTES};
+use crate::log::Offset;
+use crate::log::batch::{BatchError, BatchHeader, CRC_COVERS_FROM, HEADER_SIZE_BYTES};
 use crate::log::io::{Disk, File, OpenMode};
-use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
+
+/// Read at once. 256 KiB: batches of any size are checked in a buffer of this one.
+const CHUNK_SIZE_BYTES: usize = 256 * 1024;
 
 /// The end of the last of the segments with these base offsets, all of which are read.
 ///
@@ -61,7 +64,7 @@ fn scan_segment(
         position: 0,
         next_offset: base_offset,
     };
-    let mut buffer = Vec::new();
+    let mut buffer = vec![0; CHUNK_SIZE_BYTES];
     while end.position < size_bytes {
         let header = match read_batch(file, path, end.position, size_bytes, &mut buffer)? {
             Ok(header) => header,
@@ -99,36 +102,38 @@ fn read_batch(
     path: &Path,
     position: u64,
     file_size_bytes: u64,
-    buffer: &mut Vec<u8>,
+    buffer: &mut [u8],
 ) -> Result<Result<BatchHeader, BatchError>, SegmentError> {
-    let found_bytes = (file_size_bytes - position) as usize;
     let read = |buffer: &mut [u8], position| {
         file.read_at(buffer, position)
             .map_err(SegmentError::io(FileOperation::Read, path))
     };
-    buffer.resize(found_bytes.min(HEADER_SIZE_BYTES), 0);
-    read(buffer, position)?;
-    let expected_bytes = match BatchHeader::parse(buffer) {
-        Ok(header) => header.size_bytes(),
+    let found_bytes = (file_size_bytes - position) as usize;
+    let mut chunk_size_bytes = found_bytes.min(HEADER_SIZE_BYTES);
+    read(&mut buffer[..chunk_size_bytes], position)?;
+    let header = match BatchHeader::parse(&buffer[..chunk_size_bytes]) {
+        Ok(header) => header,
         Err(error) => return Ok(Err(error)),
     };
+    let expected_bytes = header.size_bytes();
     if expected_bytes > found_bytes {
         return Ok(Err(BatchError::Truncated {
             expected_bytes,
             found_bytes,
         }));
     }
-    if expected_bytes > BATCH_SIZE_MAX_BYTES {
-        let limit_bytes = BATCH_SIZE_MAX_BYTES;
-        return Ok(Err(BatchError::TooLarge {
-            size_bytes: expected_bytes,
-            limit_bytes,
-        }));
+    let mut computed = crc32c::crc32c(&buffer[CRC_COVERS_FROM..chunk_size_bytes]);
+    let mut done_bytes = chunk_size_bytes;
+    while done_bytes < expected_bytes {
+        chunk_size_bytes = (expected_bytes - done_bytes).min(buffer.len());
+        read(&mut buffer[..chunk_size_bytes], position + done_bytes as u64)?;
+        computed = crc32c::crc32c_append(computed, &buffer[..chunk_size_bytes]);
+        done_bytes += chunk_size_bytes;
     }
-    buffer.resize(expected_bytes, 0);
-    read(
-        &mut buffer[HEADER_SIZE_BYTES..],
-        position + HEADER_SIZE_BYTES as u64,
-    )?;
-    Ok(batch::verify(buffer))
+    let found = header.crc;
+    Ok(if found == computed {
+        Ok(header)
+    } else {
+        Err(BatchError::Crc { found, computed })
+    })
 }

@@ -4,13 +4,13 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::load::place;
+use super::indexes::{BatchPlace, OffsetEntry, TimeEntry};
 use super::open::OpenSegment;
 use super::paths::SegmentPaths;
 use super::segments::{ClosedSegment, Place, Segments};
 use super::{FileOperation, FlushedPosition, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
 use crate::log::Offset;
-use crate::log::batch::{BatchHeader, StoredBatch};
+use crate::log::batch::StoredBatch;
 use crate::log::io::{File, OpenMode};
 
 /// Largest write. 8 MiB: large enough for full speed, small enough not to hold the device for long.
@@ -195,10 +195,9 @@ impl Writer {
         let mut buffers = Vec::with_capacity(batches.len().min(WRITE_BUFFERS_MAX));
         for batch in batches.iter().take(WRITE_BUFFERS_MAX) {
             let after = run_end + batch.bytes.len() as u64;
-            let is_small = after - end.position <= WRITE_SIZE_MAX_BYTES;
-            if !buffers.is_empty()
-                && !(is_small && fits(&end, batch, run_end, options.segment_size_max_bytes))
-            {
+            let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES
+                && fits(&end, batch, run_end, options.segment_size_max_bytes);
+            if !buffers.is_empty() && !has_room {
                 break;
             }
             buffers.push(IoSlice::new(&batch.bytes));
@@ -212,7 +211,7 @@ impl Writer {
             .write_at(&buffers, end.position)
             .map_err(SegmentError::io(FileOperation::Write, path))?;
         let run = &batches[..buffers.len()];
-        active.publish(segments, run, end)?;
+        active.publish(segments, run, end);
         self.is_active_dirty = true;
         active.store_indexes()?;
         Ok(run.len())
@@ -293,20 +292,15 @@ impl ActiveFiles {
     }
 
     /// Makes written batches visible to readers.
-    fn publish(
-        &self,
-        segments: &Segments,
-        run: &[StoredBatch],
-        mut end: FlushedPosition,
-    ) -> Result<(), SegmentError> {
+    fn publish(&self, segments: &Segments, run: &[StoredBatch], mut end: FlushedPosition) {
         let mut extent = self.segment.extent_mut();
         for batch in run {
-            let header = BatchHeader::parse(&batch.bytes).map_err(|source| SegmentError::CorruptBatch {
-                path: self.segment.paths.log.clone(),
+            extent.indexes.observe(&BatchPlace {
                 position: end.position,
-                source,
-            })?;
-            extent.indexes.observe(&place(end.position, &header));
+                size_bytes: batch.bytes.len(),
+                last_offset: Offset(batch.next_offset.0 - 1),
+                max_timestamp: batch.max_timestamp,
+            });
             end.position += batch.bytes.len() as u64;
             end.next_offset = batch.next_offset;
         }
@@ -314,7 +308,6 @@ impl ActiveFiles {
         extent.next_offset = end.next_offset;
         drop(extent);
         segments.layout_mut().end = end;
-        Ok(())
     }
 
     /// Writes the index entries that are not in the files.
@@ -399,7 +392,6 @@ fn fits(end: &FlushedPosition, batch: &StoredBatch, position: u64, segment_size_
 
 /// Bytes that so many entries take in each index file.
 fn sizes((offset_count, time_count): (usize, usize)) -> (usize, usize) {
-    use super::indexes::{OffsetEntry, TimeEntry};
     (
         offset_count * OffsetEntry::SIZE_BYTES,
         time_count * TimeEntry::SIZE_BYTES,
