@@ -25,7 +25,7 @@ use super::schedule::{Planned, Schedule};
 use super::sender::{Acknowledgement, REFUSED_RETRY_AFTER, Sender};
 use super::shopper::{Crowd, Deed};
 use super::tally::Tally;
-use crate::commerce::inventory::{Command, COMMANDS_TOPIC, EVENTS_TOPIC};
+use crate::commerce::inventory::{COMMANDS_TOPIC, Command, EVENTS_TOPIC};
 
 /// Time between two looks at the schedule. 1 ms: the resolution of the runtime's timer.
 const TURN: Duration = Duration::from_millis(1);
@@ -378,21 +378,24 @@ impl Driver {
             return;
         };
         match answer.kind {
-            AnswerKind::Reserved => {
-                if self.ledger.granted(reservation, answer.expires_at_ms) {
-                    let shopper = self.crowd.shopper(reservation.shopper);
-                    self.tally.doorbuster_taken += i64::from(shopper.quantity_of(Article::DOORBUSTER));
-                    if let Some(step) = shopper.follow_up(reservation) {
-                        self.schedule.plan(at + shopper.think_time, step);
-                    }
-                }
-            }
+            AnswerKind::Reserved => self.hold_granted(reservation, answer.expires_at_ms, at),
             AnswerKind::Released => self.hold_ended(reservation),
             // Paid for: the hold is over and its units are gone.
             AnswerKind::Committed => {
                 self.ledger.ended(reservation);
             }
             _ => {}
+        }
+    }
+
+    fn hold_granted(&mut self, reservation: StepId, expires_at_ms: i64, at: Duration) {
+        if !self.ledger.granted(reservation, expires_at_ms) {
+            return;
+        }
+        let shopper = self.crowd.shopper(reservation.shopper);
+        self.tally.doorbuster_taken += i64::from(shopper.quantity_of(Article::DOORBUSTER));
+        if let Some(step) = shopper.follow_up(reservation) {
+            self.schedule.plan(at + shopper.think_time, step);
         }
     }
 

@@ -34,7 +34,15 @@ pub async fn hold(
     driver.stock().await?;
     let mut recorded = driver.sell(progress).await?;
     let elapsed = recorded.elapsed;
-    progress(&recorded.tally.progress(Phase::Auditing, elapsed, scenario.units, recorded.ledger.live_holds()));
+    progress(&recorded.tally.progress(
+        Phase::Auditing,
+        elapsed,
+        scenario.units,
+        recorded.ledger.live_holds(),
+    ));
     let findings = audit::recount(address, &recorded, plant).await?;
-    Ok(Sold { tally: recorded.tally, findings })
+    Ok(Sold {
+        tally: recorded.tally,
+        findings,
+    })
 }
