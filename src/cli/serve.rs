@@ -111,22 +111,22 @@ fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
     let write_path = log.status().write_path;
     let failed = watch(&log)?;
     let mut daemon = Daemon::start(log, broker_config(config))?;
+    // Before the ready line: whoever reads it may send a signal at once.
+    let mut signals = daemon.run_until(async { StopSignals::new() })??;
     output::status(&format!(
         "ready: listening on {}, data in {}, written by {write_path}",
         daemon.address(),
         folder.display(),
     ));
-    let stopped = daemon.run_until(async {
-        let mut signals = StopSignals::new()?;
+    let name = daemon.run_until(async {
         tokio::select! {
-            name = signals.next() => Ok((name, signals)),
+            name = signals.next() => Ok(name),
             Ok(failure) = failed => Err(failure).context(
                 "the log stopped after a failed write; nothing more is acknowledged: \
                  look at the disk, then start again",
             ),
         }
-    })?;
-    let (name, signals) = stopped?;
+    })??;
     output::status(&format!(
         "{name}: ending requests in progress, flushing; once more to exit at once"
     ));
