@@ -31,8 +31,9 @@ const STORE_SIZE_BYTES: usize = 20;
 /// Groups in flight that the durable writer must have room for, and a file header beside them.
 const WRITER_DEPTH: usize = super::journal::GROUPS_IN_FLIGHT_MAX * 2;
 
-/// Free journal buffers that are kept for the next groups: what one flush at full rate sets free.
-const POOL_RETAINED_MAX_BYTES: usize = 48 * 1024 * 1024;
+/// Free journal buffers that are kept for the next groups: what one flush at full rate sets free. They go back
+/// to the system when the log is idle.
+const POOL_RETAINED_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// Partitions by number.
 type Partitions = BTreeMap<PartitionId, Arc<PartitionState>>;
