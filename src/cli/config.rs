@@ -118,6 +118,8 @@ impl Layer {
             "connections_max" => self.connections_max = Some(value.parse()?),
             "frame_size_max_bytes" => self.frame_size_max_bytes = Some(value.parse()?),
             "fetch_size_max_bytes" => self.fetch_size_max_bytes = Some(value.parse()?),
+            // Names the file, not a value in it.
+            "config" => {}
             // Service discovery puts variables of the same prefix into containers.
             _ => tracing::warn!(key, "environment variable with an unknown key is ignored"),
         }

@@ -27,7 +27,7 @@ const LOG_LEVEL_HELP: &str = "What is logged to standard error: error, warn, inf
 #[command(version, about, propagate_version = true)]
 struct Arguments {
     /// What is logged to standard error.
-    #[arg(long, global = true, value_name = "LEVEL", help = LOG_LEVEL_HELP)]
+    #[arg(long, global = true, value_name = "LEVEL", help = LOG_LEVEL_HELP, display_order = 1_000)]
     log_level: Option<String>,
     #[command(subcommand)]
     command: Command,
