@@ -1,5 +1,9 @@
 //! `doorbuster flash-sale`: the verdict of the whole program, and that it can fail.
 #![cfg(feature = "daemon")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
 
 use std::path::Path;
 use std::process::{Command, Output};

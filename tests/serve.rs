@@ -1,5 +1,9 @@
 //! `doorbuster serve` as an operator meets it: ready, signals, and refusals that say what to do.
 #![cfg(all(feature = "daemon", target_os = "linux"))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails the test by panicking"
+)]
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;

@@ -203,6 +203,7 @@ fn host_and_port(address: &str) -> anyhow::Result<(String, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs
@@ -265,7 +266,7 @@ mod tests {
             } else {
                 value.to_owned()
             };
-            file += &format!("{key} = {written}\n");
+            writeln!(file, "{key} = {written}").unwrap();
             environment.push((format!("DOORBUSTER_{}", key.to_uppercase()), value.to_owned()));
         }
         let from_file = Layer::from_toml("f.toml", &file).unwrap();

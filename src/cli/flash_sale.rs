@@ -142,9 +142,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Shop::Embedded { data_dir } => hold_embedded_sale(&plan, data_dir.clone())?,
     };
     if plan.json {
-        output::json(&report)?
+        output::json(&report)?;
     } else {
-        output::result(&report)?
+        output::result(&report)?;
     }
     Ok(match report.verdict {
         Verdict::Correct => ExitCode::SUCCESS,

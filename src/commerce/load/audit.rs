@@ -94,7 +94,7 @@ pub async fn recount(
         recorded.start.events,
         |records, from| {
             for_each_event(records, from, |event| {
-                planter.pass(event, |event| recount.event(event))
+                planter.pass(event, |event| recount.event(event));
             })
         },
     )

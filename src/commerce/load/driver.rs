@@ -1,6 +1,6 @@
 //! Drives one sale: sends what is due when it is due, and lets answers bring about what follows.
 //!
-//! One task does everything, so that nothing is locked: it wakes once a [`TURN`], puts what is due into
+//! One task does everything, so that nothing is locked: it wakes every millisecond, puts what is due into
 //! the connections' batches and sends them, and in between takes acknowledgements and answers. It never
 //! waits for an answer before it sends; when the connections take nothing more, commands stay in the
 //! schedule and their latency goes on counting from the intended start.
