@@ -10,6 +10,7 @@
 //! | [`schedule`], [`sender`], [`reader`], [`driver`] | the open loop: what is due is sent, answers bring about what follows |
 //! | [`ledger`], [`tally`], [`latency`], [`progress`] | what the generator was told and measured |
 //! | [`audit`] | what the log says, against what the generator was told |
+//! | [`plant`] | faults for the judge to find |
 //! | [`report`] | the verdict and the numbers, as JSON and as a table |
 //! | [`client`] | a Kafka client of its own, which knows nothing of the broker in this crate |
 //!
@@ -26,6 +27,7 @@ pub mod error;
 pub mod ids;
 pub mod latency;
 pub mod ledger;
+pub mod plant;
 pub mod progress;
 pub mod reader;
 pub mod report;
