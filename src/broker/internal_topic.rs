@@ -51,8 +51,12 @@ pub(super) fn open(log: &Log, name: &'static str, partitions: u32) -> Result<Arc
     if let Some(topic) = log.topic(name) {
         return Ok(topic);
     }
-    let mut spec = TopicSpec { partitions, ..TopicSpec::default() };
-    spec.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    let mut spec = TopicSpec {
+        partitions,
+        ..TopicSpec::default()
+    };
+    spec.configs
+        .insert("cleanup.policy".to_owned(), "compact".to_owned());
     match log.create_topic(name, &spec) {
         Ok(topic) => Ok(topic),
         Err(TopicError::Exists { name: existing }) => {
@@ -71,7 +75,9 @@ pub(super) fn append(
     records: Vec<KeyedRecord>,
 ) -> Result<Append, StateError> {
     let batch = build_batch(now_ms, records).ok_or(StateError::TooLarge { topic })?;
-    partition.append(batch).map_err(|source| StateError::Append { topic, source })
+    partition
+        .append(batch)
+        .map_err(|source| StateError::Append { topic, source })
 }
 
 /// One uncompressed v2 batch of `records`.
@@ -105,7 +111,9 @@ fn build_batch(now_ms: i64, records: Vec<KeyedRecord>) -> Option<Bytes> {
         records: records.collect(),
     };
     let mut buffer = BytesMut::new();
-    batch.encode_into(&mut buffer, RecordEncodeLimits::default()).ok()?;
+    batch
+        .encode_into(&mut buffer, RecordEncodeLimits::default())
+        .ok()?;
     Some(buffer.freeze())
 }
 
@@ -122,7 +130,10 @@ pub(super) fn fold(
             .read(offset, FOLD_READ_BYTES)
             .map_err(|source| StateError::Read { topic, source })?;
         let mut bytes = Bytes::from(parts.concat());
-        let malformed = StateError::Malformed { topic, offset: offset.0 };
+        let malformed = StateError::Malformed {
+            topic,
+            offset: offset.0,
+        };
         if bytes.is_empty() {
             return Err(malformed);
         }
@@ -135,7 +146,13 @@ pub(super) fn fold(
             for record in batch.records {
                 let Some(key) = record.key else { continue };
                 let offset = Offset(base_offset + record.offset_delta as u64);
-                fold(offset, KeyedRecord { key, value: record.value });
+                fold(
+                    offset,
+                    KeyedRecord {
+                        key,
+                        value: record.value,
+                    },
+                );
             }
         }
     }
@@ -148,7 +165,10 @@ mod tests {
 
     #[test]
     fn a_batch_holds_its_records_in_order() {
-        let record = |key: &'static str, value| KeyedRecord { key: Bytes::from(key), value };
+        let record = |key: &'static str, value| KeyedRecord {
+            key: Bytes::from(key),
+            value,
+        };
         let records = vec![record("a", Some(Bytes::from("1"))), record("b", None)];
         let mut bytes = build_batch(5, records.clone()).unwrap();
         let batch = RecordBatch::decode(&mut bytes, RecordDecodeLimits::default()).unwrap();
@@ -156,7 +176,10 @@ mod tests {
         let decoded: Vec<_> = batch
             .records
             .into_iter()
-            .map(|record| KeyedRecord { key: record.key.unwrap(), value: record.value })
+            .map(|record| KeyedRecord {
+                key: record.key.unwrap(),
+                value: record.value,
+            })
             .collect();
         assert_eq!(decoded, records);
     }
