@@ -9,18 +9,32 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let log = Log::open("./embed-log-data", LogOptions::default())?;
     let topic = match log.topic("orders") {
         Some(topic) => topic,
-        None => log.create_topic("orders", &TopicSpec { partitions: 1, ..TopicSpec::default() })?,
+        None => log.create_topic(
+            "orders",
+            &TopicSpec {
+                partitions: 1,
+                ..TopicSpec::default()
+            },
+        )?,
     };
     let orders = &topic.partitions[0];
 
     let now = Timestamp(1_700_000_000_000);
     let mut builder = BatchBuilder::new(now);
     for value in ["one book", "two lamps"] {
-        let record = Record { timestamp: now, key: Some(b"customer-7"), value: Some(value.as_bytes()), headers: &[] };
+        let record = Record {
+            timestamp: now,
+            key: Some(b"customer-7"),
+            value: Some(value.as_bytes()),
+            headers: &[],
+        };
         builder.push(&record)?;
     }
     let offset = orders.append(builder.finish())?.wait()?;
-    println!("durable at offset {offset}, written by {}", log.status().write_path);
+    println!(
+        "durable at offset {offset}, written by {}",
+        log.status().write_path
+    );
 
     let mut next = Offset::ZERO;
     while next < orders.high_watermark() {
@@ -29,7 +43,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 let (header, bytes) = found?;
                 for record in batch::records(&bytes)? {
                     let record = record?;
-                    println!("{} {}", record.offset, String::from_utf8_lossy(record.value.unwrap_or_default()));
+                    println!(
+                        "{} {}",
+                        record.offset,
+                        String::from_utf8_lossy(record.value.unwrap_or_default())
+                    );
                 }
                 next = header.next_offset();
             }

@@ -1,2 +1,9 @@
-//! The `doorbuster` command.
-fn main() {}
+//! The `doorbuster` program: see `doorbuster --help`.
+
+mod cli;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -27,7 +27,11 @@ fn options() -> LogOptions {
 
 fn environment(disk: Arc<dyn Disk>, seed: u64) -> Environment {
     let clock = Arc::new(SimulatedClock::new(Timestamp(1_000)));
-    Environment { disk, clock, random: Arc::new(SimulatedRandom::new(seed)) }
+    Environment {
+        disk,
+        clock,
+        random: Arc::new(SimulatedRandom::new(seed)),
+    }
 }
 
 /// What the workload asked for and what it was told, per topic and partition.
@@ -44,7 +48,14 @@ struct History {
 fn batch_of(values: &[Vec<u8>]) -> Bytes {
     let mut builder = BatchBuilder::new(Timestamp(1_000));
     for value in values {
-        builder.push(&Record { timestamp: Timestamp(1_000), key: None, value: Some(value), headers: &[] }).unwrap();
+        builder
+            .push(&Record {
+                timestamp: Timestamp(1_000),
+                key: None,
+                value: Some(value),
+                headers: &[],
+            })
+            .unwrap();
     }
     builder.finish()
 }
@@ -54,9 +65,14 @@ fn run(disk: Arc<dyn Disk>, seed: u64) -> History {
     let random = SimulatedRandom::new(seed ^ 0x5eed);
     let mut history = History::default();
     let environment = environment(disk, seed);
-    let Ok(mut log) = Log::open_in(environment.clone(), Path::new(FOLDER), options()) else { return history };
+    let Ok(mut log) = Log::open_in(environment.clone(), Path::new(FOLDER), options()) else {
+        return history;
+    };
     for name in ["orders", "payments"] {
-        let spec = TopicSpec { partitions: PARTITIONS, ..TopicSpec::default() };
+        let spec = TopicSpec {
+            partitions: PARTITIONS,
+            ..TopicSpec::default()
+        };
         if log.create_topic(name, &spec).is_err() {
             return history;
         }
@@ -96,10 +112,15 @@ fn append_some(log: &Log, random: &SimulatedRandom, step: u32, history: &mut His
             value
         };
         let values: Vec<_> = (0..count).map(value).collect();
-        let Some(handle) = log.topic(&topic).map(|topic| topic.partitions[partition as usize].clone()) else {
+        let Some(handle) = log
+            .topic(&topic)
+            .map(|topic| topic.partitions[partition as usize].clone())
+        else {
             return true;
         };
-        let Ok(append) = handle.append(batch_of(&values)) else { return true };
+        let Ok(append) = handle.append(batch_of(&values)) else {
+            return true;
+        };
         let key = (topic, partition);
         let submitted = history.submitted.entry(key.clone()).or_default();
         assert_eq!(append.base_offset(), Offset(submitted.len() as u64));
@@ -129,7 +150,11 @@ fn read_all(log: &Log, topic: &str, partition: u32) -> Vec<Vec<u8>> {
                 let (header, bytes) = found.unwrap();
                 batch::verify(&bytes).unwrap();
                 assert_eq!(header.base_offset, Offset(values.len() as u64));
-                values.extend(batch::records(&bytes).unwrap().map(|record| record.unwrap().value.unwrap().to_vec()));
+                values.extend(
+                    batch::records(&bytes)
+                        .unwrap()
+                        .map(|record| record.unwrap().value.unwrap().to_vec()),
+                );
             }
         }
     }
@@ -150,10 +175,15 @@ fn check(log: &Log, history: &History) -> Result<(), String> {
             let submitted = history.submitted.get(&key).map_or(&[][..], Vec::as_slice);
             let acknowledged = history.acknowledged.get(&key).copied().unwrap_or(0);
             if found.len() < acknowledged {
-                return Err(format!("{key:?} holds {} records, {acknowledged} were acknowledged", found.len()));
+                return Err(format!(
+                    "{key:?} holds {} records, {acknowledged} were acknowledged",
+                    found.len()
+                ));
             }
             if submitted.get(..found.len()) != Some(&found[..]) {
-                return Err(format!("{key:?} holds records that were not submitted in this order"));
+                return Err(format!(
+                    "{key:?} holds records that were not submitted in this order"
+                ));
             }
         }
     }
@@ -163,17 +193,28 @@ fn check(log: &Log, history: &History) -> Result<(), String> {
 /// Opens the log on what a power cut left, checks it, goes on writing and checks again after a clean stop.
 fn recover_and_check(image: &SimulatedDisk, seed: u64, history: &History) -> Result<(), String> {
     let environment = environment(Arc::new(image.clone()), seed ^ 0xacc);
-    let open = || Log::open_in(environment.clone(), Path::new(FOLDER), options()).map_err(|error| format!("{error:?}"));
+    let open = || {
+        Log::open_in(environment.clone(), Path::new(FOLDER), options()).map_err(|error| format!("{error:?}"))
+    };
     let log = open()?;
     check(&log, history)?;
-    let mut extended = History { topics: history.topics.clone(), ..History::default() };
+    let mut extended = History {
+        topics: history.topics.clone(),
+        ..History::default()
+    };
     for topic in log.topics() {
         for index in 0..topic.partitions.len() as u32 {
             let mut values = read_all(&log, &topic.name, index);
             let value = b"after the power cut".to_vec();
-            topic.partitions[index as usize].append(batch_of(std::slice::from_ref(&value))).unwrap().wait().unwrap();
+            topic.partitions[index as usize]
+                .append(batch_of(std::slice::from_ref(&value)))
+                .unwrap()
+                .wait()
+                .unwrap();
             values.push(value);
-            extended.acknowledged.insert((topic.name.clone(), index), values.len());
+            extended
+                .acknowledged
+                .insert((topic.name.clone(), index), values.len());
             extended.submitted.insert((topic.name.clone(), index), values);
         }
     }
@@ -288,7 +329,11 @@ impl Disk for LyingDisk {
     }
     fn open(&self, path: &Path, mode: OpenMode) -> std::io::Result<Arc<dyn File>> {
         let file = self.disk.open(path, mode)?;
-        Ok(if self.lie == Lie::FileSync { Arc::new(UnsyncedFile(file)) } else { file })
+        Ok(if self.lie == Lie::FileSync {
+            Arc::new(UnsyncedFile(file))
+        } else {
+            file
+        })
     }
     fn rename(&self, from: &Path, to: &Path) -> std::io::Result<()> {
         self.disk.rename(from, to)
@@ -307,7 +352,11 @@ impl Disk for LyingDisk {
     }
     fn durable_writer(&self, depth: usize) -> std::io::Result<Box<dyn DurableWriter>> {
         let writer = self.disk.durable_writer(depth)?;
-        Ok(if self.lie == Lie::Journal { Box::new(ForgetfulWriter::default()) } else { writer })
+        Ok(if self.lie == Lie::Journal {
+            Box::new(ForgetfulWriter::default())
+        } else {
+            writer
+        })
     }
 }
 
@@ -356,7 +405,10 @@ impl DurableWriter for ForgetfulWriter {
         Ok(())
     }
     fn wait(&self, completions: &mut Vec<Completion>) -> std::io::Result<()> {
-        let ended = |token| Completion { token, result: Ok(()) };
+        let ended = |token| Completion {
+            token,
+            result: Ok(()),
+        };
         completions.extend(self.tokens.lock().unwrap().drain(..).map(ended));
         Ok(())
     }
@@ -367,7 +419,13 @@ fn the_checker_notices_a_disk_that_lies() {
     for lie in [Lie::Journal, Lie::FileSync] {
         let found = (1..=20).any(|seed| {
             let disk = SimulatedDisk::new(seed);
-            let history = run(Arc::new(LyingDisk { disk: disk.clone(), lie }), seed);
+            let history = run(
+                Arc::new(LyingDisk {
+                    disk: disk.clone(),
+                    lie,
+                }),
+                seed,
+            );
             recover_and_check(&disk.crash_keeping_none(), seed, &history).is_err()
         });
         assert!(found, "{lie:?} went unnoticed");

@@ -33,7 +33,9 @@ impl Bell {
     /// Blocks until the bell rings or `timeout` has passed.
     pub fn wait_at_most(&self, timeout: Duration) {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self.changed.wait_timeout_while(guard, timeout, |()| !self.rung.swap(false, Ordering::AcqRel));
+        let waiting = self
+            .changed
+            .wait_timeout_while(guard, timeout, |()| !self.rung.swap(false, Ordering::AcqRel));
         drop(waiting);
     }
 }

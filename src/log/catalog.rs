@@ -44,7 +44,10 @@ impl Catalog {
     pub fn apply(&mut self, batch: &Bytes) -> Result<(), CatalogError> {
         for record in batch::records(batch)? {
             let record = record?;
-            let name = record.key.and_then(|key| std::str::from_utf8(key).ok()).filter(|name| is_valid_name(name));
+            let name = record
+                .key
+                .and_then(|key| std::str::from_utf8(key).ok())
+                .filter(|name| is_valid_name(name));
             let offset = record.offset.0;
             let name = name.ok_or(CatalogError::Name { offset })?;
             match record.value {
@@ -64,7 +67,10 @@ impl Catalog {
 
     /// The partitions of all topics, and the metadata partition.
     pub fn partitions(&self) -> BTreeSet<PartitionId> {
-        let of_topics = self.topics.values().flat_map(|topic| topic.partitions.iter().copied());
+        let of_topics = self
+            .topics
+            .values()
+            .flat_map(|topic| topic.partitions.iter().copied());
         of_topics.chain([METADATA_PARTITION]).collect()
     }
 }
@@ -87,7 +93,12 @@ pub fn encode(name: &str, topic: Option<&TopicRecord>, now: Timestamp) -> Result
         value
     });
     let mut builder = BatchBuilder::new(now);
-    let record = Record { timestamp: now, key: Some(name.as_bytes()), value: value.as_deref(), headers: &[] };
+    let record = Record {
+        timestamp: now,
+        key: Some(name.as_bytes()),
+        value: value.as_deref(),
+        headers: &[],
+    };
     builder.push(&record)?;
     Ok(builder.finish())
 }
@@ -102,13 +113,19 @@ fn decode(mut value: &[u8]) -> Option<TopicRecord> {
     if count > PARTITIONS_PER_TOPIC_MAX {
         return None;
     }
-    let partitions = (0..count).map(|_| value.try_get_u32_le().ok().map(PartitionId)).collect::<Option<_>>()?;
+    let partitions = (0..count)
+        .map(|_| value.try_get_u32_le().ok().map(PartitionId))
+        .collect::<Option<_>>()?;
     let mut configs = BTreeMap::new();
     for _ in 0..value.try_get_u32_le().ok()? {
         let name = text(&mut value)?;
         configs.insert(name, text(&mut value)?);
     }
-    value.is_empty().then_some(TopicRecord { id: TopicId(id), partitions, configs })
+    value.is_empty().then_some(TopicRecord {
+        id: TopicId(id),
+        partitions,
+        configs,
+    })
 }
 
 fn text(value: &mut &[u8]) -> Option<String> {
@@ -159,11 +176,21 @@ mod tests {
     #[test]
     fn topics_come_and_go_and_numbers_are_never_used_again() {
         let mut catalog = Catalog::default();
-        catalog.apply(&encode("orders", Some(&topic()), Timestamp(1)).unwrap()).unwrap();
+        catalog
+            .apply(&encode("orders", Some(&topic()), Timestamp(1)).unwrap())
+            .unwrap();
         assert_eq!(catalog.topics, BTreeMap::from([("orders".to_owned(), topic())]));
         assert_eq!(catalog.partitions(), BTreeSet::from([0, 3, 4].map(PartitionId)));
-        catalog.apply(&encode("orders", None, Timestamp(2)).unwrap()).unwrap();
-        assert_eq!(catalog, Catalog { topics: BTreeMap::new(), last_partition: 4 });
+        catalog
+            .apply(&encode("orders", None, Timestamp(2)).unwrap())
+            .unwrap();
+        assert_eq!(
+            catalog,
+            Catalog {
+                topics: BTreeMap::new(),
+                last_partition: 4
+            }
+        );
     }
 
     #[test]
@@ -179,7 +206,14 @@ mod tests {
     #[test]
     fn a_cut_value_is_refused() {
         let batch = encode("t", Some(&topic()), Timestamp(1)).unwrap();
-        let value = batch::records(&batch).unwrap().next().unwrap().unwrap().value.unwrap().to_vec();
+        let value = batch::records(&batch)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .value
+            .unwrap()
+            .to_vec();
         assert_eq!(decode(&value), Some(topic()));
         for end in 0..value.len() {
             assert_eq!(decode(&value[..end]), None, "cut at {end}");

@@ -118,7 +118,11 @@ pub struct CheckpointFiles {
 
 impl CheckpointFiles {
     /// Opens the files in `folder`, creating them if they are missing, and reads the newest checkpoint.
-    pub fn open(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(Self, Option<Checkpoint>), CheckpointError> {
+    pub fn open(
+        disk: &dyn Disk,
+        folder: &Path,
+        store: StoreId,
+    ) -> Result<(Self, Option<Checkpoint>), CheckpointError> {
         let paths = ["checkpoint.0", "checkpoint.1"].map(|name| folder.join(name));
         let open = |path: &PathBuf| {
             let opened = match disk.open(path, OpenMode::ReadWrite) {
@@ -128,14 +132,25 @@ impl CheckpointFiles {
                 }
                 opened => opened,
             };
-            opened.map_err(|source| CheckpointError::Io { what: "open", path: path.clone(), source })
+            opened.map_err(|source| CheckpointError::Io {
+                what: "open",
+                path: path.clone(),
+                source,
+            })
         };
         let files = [open(&paths[0])?, open(&paths[1])?];
         let mut newest: Option<Checkpoint> = None;
         for (path, file) in paths.iter().zip(&files) {
             let found = read(&**file, store);
-            let found = found.map_err(|source| CheckpointError::Io { what: "read", path: path.clone(), source })?;
-            newest = newest.into_iter().chain(found).max_by_key(|checkpoint| checkpoint.number);
+            let found = found.map_err(|source| CheckpointError::Io {
+                what: "read",
+                path: path.clone(),
+                source,
+            })?;
+            newest = newest
+                .into_iter()
+                .chain(found)
+                .max_by_key(|checkpoint| checkpoint.number);
         }
         Ok((CheckpointFiles { store, paths, files }, newest))
     }
@@ -148,7 +163,9 @@ impl CheckpointFiles {
             let path = self.paths[turn].clone();
             move |source| CheckpointError::Io { what, path, source }
         };
-        self.files[turn].write_at(&[IoSlice::new(&bytes)], 0).map_err(error("write"))?;
+        self.files[turn]
+            .write_at(&[IoSlice::new(&bytes)], 0)
+            .map_err(error("write"))?;
         self.files[turn].sync().map_err(error("sync"))
     }
 }
@@ -179,9 +196,22 @@ mod tests {
     use super::*;
 
     fn checkpoint() -> Checkpoint {
-        let flushed = FlushedPosition { segment: Offset(3), position: 4, next_offset: Offset(5) };
-        let partition = PartitionCheckpoint { log_start: Offset(1), flushed, producers: ProducerTable::default() };
-        Checkpoint { number: 7, incarnation: 8, lsn: 9, partitions: BTreeMap::from([(PartitionId(2), partition)]) }
+        let flushed = FlushedPosition {
+            segment: Offset(3),
+            position: 4,
+            next_offset: Offset(5),
+        };
+        let partition = PartitionCheckpoint {
+            log_start: Offset(1),
+            flushed,
+            producers: ProducerTable::default(),
+        };
+        Checkpoint {
+            number: 7,
+            incarnation: 8,
+            lsn: 9,
+            partitions: BTreeMap::from([(PartitionId(2), partition)]),
+        }
     }
 
     #[test]

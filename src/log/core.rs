@@ -64,7 +64,9 @@ pub struct CoreParts {
 
 impl fmt::Debug for Core {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Core").field("folder", &self.folder).finish_non_exhaustive()
+        f.debug_struct("Core")
+            .field("folder", &self.folder)
+            .finish_non_exhaustive()
     }
 }
 
@@ -122,7 +124,9 @@ impl Core {
 
     /// The failure that stopped the log, if one did.
     pub fn check_running(&self) -> Result<(), LogFailed> {
-        self.progress.failure().map_or(Ok(()), |reason| Err(LogFailed { reason }))
+        self.progress
+            .failure()
+            .map_or(Ok(()), |reason| Err(LogFailed { reason }))
     }
 
     /// Wakes the journal thread, if there is one, to write what waits.
@@ -323,7 +327,9 @@ impl Core {
         }
         tracing::error!(%reason, "the log stops");
         self.progress.fail(&reason);
-        LogFailed { reason: self.progress.failure().unwrap_or_else(|| Arc::from(reason)) }
+        LogFailed {
+            reason: self.progress.failure().unwrap_or_else(|| Arc::from(reason)),
+        }
     }
 
     fn lock_dirty(&self) -> MutexGuard<'_, Vec<Arc<PartitionState>>> {

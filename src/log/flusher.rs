@@ -71,7 +71,10 @@ impl Flusher {
             }
         }
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
-            let segment_error = |source| FlushError::Segment { partition: partition.id(), source };
+            let segment_error = |source| FlushError::Segment {
+                partition: partition.id(),
+                source,
+            };
             let segments = partition.segments().map_err(segment_error)?;
             segments.sync().map_err(segment_error)?;
             self.entry(partition).flushed = segments.flushed();
@@ -92,28 +95,40 @@ impl Flusher {
     }
 
     fn write(&mut self, partition: &Arc<PartitionState>) -> Result<(), FlushError> {
-        let segment_error = |source| FlushError::Segment { partition: partition.id(), source };
+        let segment_error = |source| FlushError::Segment {
+            partition: partition.id(),
+            source,
+        };
         let batches = partition.begin_flush().map_err(segment_error)?;
-        partition.segments().and_then(|segments| segments.append(&batches)).map_err(segment_error)?;
+        partition
+            .segments()
+            .and_then(|segments| segments.append(&batches))
+            .map_err(segment_error)?;
         let entry = self.entry(partition);
         for batch in &batches {
             let header = BatchHeader::parse(&batch.bytes);
-            let header = header.map_err(|source| FlushError::Batch { partition: partition.id(), source })?;
+            let header = header.map_err(|source| FlushError::Batch {
+                partition: partition.id(),
+                source,
+            })?;
             entry.producers.apply(&header, batch.base_offset);
         }
         Ok(())
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {
-        self.checkpoint.partitions.entry(partition.id()).or_insert_with(|| PartitionCheckpoint {
-            log_start: partition.log_start(),
-            flushed: super::segment::FlushedPosition {
-                segment: super::Offset::ZERO,
-                position: 0,
-                next_offset: super::Offset::ZERO,
-            },
-            producers: ProducerTable::default(),
-        })
+        self.checkpoint
+            .partitions
+            .entry(partition.id())
+            .or_insert_with(|| PartitionCheckpoint {
+                log_start: partition.log_start(),
+                flushed: super::segment::FlushedPosition {
+                    segment: super::Offset::ZERO,
+                    position: 0,
+                    next_offset: super::Offset::ZERO,
+                },
+                producers: ProducerTable::default(),
+            })
     }
 
     fn save(&mut self) -> Result<(), CheckpointError> {

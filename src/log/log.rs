@@ -31,7 +31,10 @@ struct Inner {
 
 impl fmt::Debug for Inner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("core", &self.core).field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("Log")
+            .field("core", &self.core)
+            .field("status", &self.status)
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,15 +67,31 @@ impl Log {
     }
 
     fn start(recovered: Recovered) -> Result<Log, OpenError> {
-        let Recovered { core, status, catalog, partitions, has_threads } = recovered;
+        let Recovered {
+            core,
+            status,
+            catalog,
+            partitions,
+            has_threads,
+        } = recovered;
         let core = Arc::new(core);
         for (name, record) in catalog.topics {
             let of = |id: &PartitionId| partitions.get(id).map(Arc::clone);
             let states = record.partitions.iter().filter_map(of).collect();
             insert_topic(&core, &name, record, states);
         }
-        let threads = if has_threads { threads::start(&core).map_err(OpenError::Thread)? } else { Vec::new() };
-        Ok(Log { inner: Arc::new(Inner { core, status, threads: Mutex::new(threads) }) })
+        let threads = if has_threads {
+            threads::start(&core).map_err(OpenError::Thread)?
+        } else {
+            Vec::new()
+        };
+        Ok(Log {
+            inner: Arc::new(Inner {
+                core,
+                status,
+                threads: Mutex::new(threads),
+            }),
+        })
     }
 
     /// What the log tells about itself.
@@ -83,7 +102,9 @@ impl Log {
     /// Creates a topic; durable when this returns.
     pub fn create_topic(&self, name: &str, spec: &TopicSpec) -> Result<Arc<Topic>, TopicError> {
         if !is_valid_name(name) {
-            return Err(TopicError::InvalidName { name: name.to_owned() });
+            return Err(TopicError::InvalidName {
+                name: name.to_owned(),
+            });
         }
         let (found, limit) = (spec.partitions, PARTITIONS_PER_TOPIC_MAX);
         if !(1..=limit).contains(&found) {
@@ -92,7 +113,9 @@ impl Log {
         let core = &self.inner.core;
         let mut last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
         if self.topic(name).is_some() {
-            return Err(TopicError::Exists { name: name.to_owned() });
+            return Err(TopicError::Exists {
+                name: name.to_owned(),
+            });
         }
         let first = *last_partition + 1;
         let mut id = [0; 16];
@@ -105,7 +128,11 @@ impl Log {
         };
         self.log_topic(name, Some(&record))?;
         *last_partition += found;
-        let states = record.partitions.iter().map(|id| Arc::new(core.empty_partition(*id))).collect();
+        let states = record
+            .partitions
+            .iter()
+            .map(|id| Arc::new(core.empty_partition(*id)))
+            .collect();
         Ok(insert_topic(core, name, record, states))
     }
 
@@ -113,9 +140,14 @@ impl Log {
     pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
         let core = &self.inner.core;
         let _change = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
-        let topic = self.topic(name).ok_or_else(|| TopicError::Unknown { name: name.to_owned() })?;
+        let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
+            name: name.to_owned(),
+        })?;
         self.log_topic(name, None)?;
-        core.topics.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        core.topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(name);
         let mut flusher = core.lock_flusher();
         for partition in &topic.partitions {
             partition.state.delete();
@@ -133,12 +165,25 @@ impl Log {
 
     /// The topic of that name.
     pub fn topic(&self, name: &str) -> Option<Arc<Topic>> {
-        self.inner.core.topics.read().unwrap_or_else(PoisonError::into_inner).get(name).map(Arc::clone)
+        self.inner
+            .core
+            .topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(name)
+            .map(Arc::clone)
     }
 
     /// All topics, by name.
     pub fn topics(&self) -> Vec<Arc<Topic>> {
-        self.inner.core.topics.read().unwrap_or_else(PoisonError::into_inner).values().map(Arc::clone).collect()
+        self.inner
+            .core
+            .topics
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .map(Arc::clone)
+            .collect()
     }
 
     /// Moves every tail into its segments and frees the journal; nothing is more durable for it.
@@ -156,22 +201,40 @@ impl Log {
     /// Blocks until the log has stopped: after a failure, or because it was closed. For a watchdog thread.
     pub fn wait_stopped(&self) -> LogFailed {
         let core = Arc::clone(&self.inner.core);
-        LogFailed { reason: core.progress().block_until_failed() }
+        LogFailed {
+            reason: core.progress().block_until_failed(),
+        }
     }
 
     fn log_topic(&self, name: &str, record: Option<&TopicRecord>) -> Result<Offset, TopicError> {
         let core = &self.inner.core;
         let batch = catalog::encode(name, record, core.environment.clock.now());
         let batch = batch.map_err(super::AppendError::Corrupt)?;
-        let metadata = Partition { core: Arc::clone(core), state: Arc::clone(&core.metadata) };
+        let metadata = Partition {
+            core: Arc::clone(core),
+            state: Arc::clone(&core.metadata),
+        };
         Ok(metadata.append(batch)?.wait()?)
     }
 }
 
-fn insert_topic(core: &Arc<Core>, name: &str, record: TopicRecord, states: Vec<Arc<PartitionState>>) -> Arc<Topic> {
-    let of = |state| Partition { core: Arc::clone(core), state };
+fn insert_topic(
+    core: &Arc<Core>,
+    name: &str,
+    record: TopicRecord,
+    states: Vec<Arc<PartitionState>>,
+) -> Arc<Topic> {
+    let of = |state| Partition {
+        core: Arc::clone(core),
+        state,
+    };
     let partitions = states.into_iter().map(of).collect();
-    let topic = Arc::new(Topic { name: name.to_owned(), id: record.id, configs: record.configs, partitions });
+    let topic = Arc::new(Topic {
+        name: name.to_owned(),
+        id: record.id,
+        configs: record.configs,
+        partitions,
+    });
     let mut topics = core.topics.write().unwrap_or_else(PoisonError::into_inner);
     topics.insert(name.to_owned(), Arc::clone(&topic));
     topic
@@ -187,7 +250,12 @@ impl Inner {
         }
         self.core.journal_bell.ring();
         self.core.flusher_bell.ring();
-        for thread in self.threads.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        for thread in self
+            .threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain(..)
+        {
             if thread.join().is_err() {
                 tracing::error!("a thread of the log panicked");
             }
@@ -196,7 +264,11 @@ impl Inner {
         let closed = committed.and_then(|()| self.core.flush().map(|_| ()));
         self.core.progress().fail(CLOSED);
         // Topics hold partitions, which hold the core: the circle ends here.
-        self.core.topics.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.core
+            .topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
         *self.core.lock.lock().unwrap_or_else(PoisonError::into_inner) = None;
         closed
     }
@@ -204,11 +276,19 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let has_threads = !self.threads.get_mut().unwrap_or_else(PoisonError::into_inner).is_empty();
+        let has_threads = !self
+            .threads
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_empty();
         if has_threads && let Err(error) = self.close() {
             tracing::error!(%error, "the log was not closed cleanly");
         }
-        self.core.topics.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.core
+            .topics
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 }
 
@@ -224,7 +304,9 @@ pub enum OpenError {
         holder: String,
     },
     /// The folder has data but not the file that names the store.
-    #[error("data folder {path} is damaged: file `store` is {what}; restore it from a copy, nothing was changed")]
+    #[error(
+        "data folder {path} is damaged: file `store` is {what}; restore it from a copy, nothing was changed"
+    )]
     Store {
         /// The data folder.
         path: PathBuf,

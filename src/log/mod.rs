@@ -19,7 +19,10 @@ mod core;
 mod flusher;
 mod ids;
 mod journal;
-#[expect(clippy::module_inception, reason = "the file owns the noun that the folder is named for")]
+#[expect(
+    clippy::module_inception,
+    reason = "the file owns the noun that the folder is named for"
+)]
 mod log;
 mod options;
 mod partition;

@@ -24,7 +24,9 @@ pub struct Partition {
 
 impl fmt::Debug for Partition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Partition").field("id", &self.state.id()).finish_non_exhaustive()
+        f.debug_struct("Partition")
+            .field("id", &self.state.id())
+            .finish_non_exhaustive()
     }
 }
 
@@ -51,12 +53,20 @@ impl Partition {
     fn append_checked(&self, batch: Bytes, expected: Option<Offset>) -> Result<Append, AppendError> {
         let limit_bytes = self.core.options().batch_size_max_bytes;
         if batch.len() > limit_bytes {
-            return Err(AppendError::TooLarge { size_bytes: batch.len(), limit_bytes });
+            return Err(AppendError::TooLarge {
+                size_bytes: batch.len(),
+                limit_bytes,
+            });
         }
         let header = validate(&batch)?;
         self.core.check_writable()?;
         let (sequence, base_offset) = self.state.enqueue(self.core.queue(), &header, batch, expected)?;
-        Ok(Append { core: Arc::clone(&self.core), sequence, base_offset, ended: false })
+        Ok(Append {
+            core: Arc::clone(&self.core),
+            sequence,
+            base_offset,
+            ended: false,
+        })
     }
 
     /// The offset of the first readable record.
@@ -119,7 +129,9 @@ pub struct Append {
 
 impl fmt::Debug for Append {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Append").field("base_offset", &self.base_offset).finish_non_exhaustive()
+        f.debug_struct("Append")
+            .field("base_offset", &self.base_offset)
+            .finish_non_exhaustive()
     }
 }
 

@@ -69,20 +69,44 @@ pub struct PartitionPlace {
 impl PartitionState {
     /// A partition without any data.
     pub fn empty(place: PartitionPlace) -> PartitionState {
-        let flushed = FlushedPosition { segment: Offset::ZERO, position: 0, next_offset: Offset::ZERO };
-        PartitionState::new(place, Offset::ZERO, Some(flushed), flushed.next_offset, ProducerTable::default())
+        let flushed = FlushedPosition {
+            segment: Offset::ZERO,
+            position: 0,
+            next_offset: Offset::ZERO,
+        };
+        PartitionState::new(
+            place,
+            Offset::ZERO,
+            Some(flushed),
+            flushed.next_offset,
+            ProducerTable::default(),
+        )
     }
 
     /// A partition as a checkpoint left it.
     pub fn at_checkpoint(place: PartitionPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
-        let PartitionCheckpoint { log_start, flushed, producers } = checkpoint;
-        PartitionState::new(place, *log_start, Some(*flushed), flushed.next_offset, producers.clone())
+        let PartitionCheckpoint {
+            log_start,
+            flushed,
+            producers,
+        } = checkpoint;
+        PartitionState::new(
+            place,
+            *log_start,
+            Some(*flushed),
+            flushed.next_offset,
+            producers.clone(),
+        )
     }
 
     /// A partition without a checkpoint: its segments are scanned for their end and their producers.
     pub fn scanned(place: PartitionPlace) -> Result<PartitionState, SegmentError> {
-        let segments =
-            Segments::open(Arc::clone(&place.disk), place.folder.clone(), None, place.segment_options.clone())?;
+        let segments = Segments::open(
+            Arc::clone(&place.disk),
+            place.folder.clone(),
+            None,
+            place.segment_options.clone(),
+        )?;
         let (log_start, end) = (segments.first_offset(), segments.flushed().next_offset);
         let mut producers = ProducerTable::default();
         let mut next = log_start;
@@ -115,7 +139,11 @@ impl PartitionState {
             flushed_at_open,
             scanned_producers: ProducerTable::default(),
             log_start,
-            end: Mutex::new(End { next_offset, producers, deleted: false }),
+            end: Mutex::new(End {
+                next_offset,
+                producers,
+                deleted: false,
+            }),
             high_watermark: AtomicU64::new(next_offset.0),
             tail: RwLock::default(),
             segments: OnceLock::new(),
@@ -170,7 +198,10 @@ impl PartitionState {
             return Ok((queue.last_sequence(), original));
         }
         if let Some(expected) = expected.filter(|expected| *expected != base_offset) {
-            return Err(AppendError::UnexpectedEnd { expected, found: base_offset });
+            return Err(AppendError::UnexpectedEnd {
+                expected,
+                found: base_offset,
+            });
         }
         let next_offset = base_offset.plus(header.record_count as u64);
         let entry = Entry {
@@ -182,7 +213,9 @@ impl PartitionState {
             batch,
         };
         let queued = queue.push(entry);
-        let sequence = queued.map_err(|full| AppendError::Overloaded { queued_bytes: full.queued_bytes })?;
+        let sequence = queued.map_err(|full| AppendError::Overloaded {
+            queued_bytes: full.queued_bytes,
+        })?;
         end.next_offset = next_offset;
         end.producers.apply(header, base_offset);
         Ok((sequence, base_offset))
@@ -220,7 +253,10 @@ impl PartitionState {
             let ready: Vec<_> = if waiters.wakers.is_empty() {
                 Vec::new()
             } else {
-                waiters.wakers.extract_if(.., |(offset, _)| *offset < next_offset).collect()
+                waiters
+                    .wakers
+                    .extract_if(.., |(offset, _)| *offset < next_offset)
+                    .collect()
             };
             (ready, waiters.blocked > 0)
         };
@@ -237,12 +273,20 @@ impl PartitionState {
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, ReadError> {
         let (log_start, high_watermark) = (self.log_start, self.high_watermark());
         if from < log_start || from > high_watermark {
-            return Err(ReadError::OutOfRange { offset: from, log_start, high_watermark });
+            return Err(ReadError::OutOfRange {
+                offset: from,
+                log_start,
+                high_watermark,
+            });
         }
         if from == high_watermark {
             return Ok(Vec::new());
         }
-        let from_tail = self.tail.read().unwrap_or_else(PoisonError::into_inner).read(from, max_bytes);
+        let from_tail = self
+            .tail
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .read(from, max_bytes);
         match from_tail {
             Some(slices) => Ok(slices),
             None => Ok(self.segments()?.read(from, max_bytes)?),
@@ -254,14 +298,20 @@ impl PartitionState {
         if let Some(batch) = self.segments()?.batch_at_time(timestamp)? {
             return Ok(Some(batch));
         }
-        Ok(self.tail.read().unwrap_or_else(PoisonError::into_inner).batch_at_time(timestamp))
+        Ok(self
+            .tail
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .batch_at_time(timestamp))
     }
 
     /// The earliest batch with the largest timestamp.
     pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, ReadError> {
         let flushed = self.segments()?.batch_with_max_timestamp()?;
-        let flushed_timestamp =
-            flushed.as_ref().and_then(|batch| BatchHeader::parse(batch).ok()).map(|header| header.max_timestamp);
+        let flushed_timestamp = flushed
+            .as_ref()
+            .and_then(|batch| BatchHeader::parse(batch).ok())
+            .map(|header| header.max_timestamp);
         let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
         match tail.batch_with_max_timestamp() {
             Some(batch) if flushed_timestamp.is_none_or(|flushed| batch.max_timestamp > flushed) => {
@@ -278,7 +328,11 @@ impl PartitionState {
         if self.high_watermark() > offset {
             drop(waiters);
             waker.wake_by_ref();
-        } else if !waiters.wakers.iter().any(|(known, other)| *known == offset && other.will_wake(waker)) {
+        } else if !waiters
+            .wakers
+            .iter()
+            .any(|(known, other)| *known == offset && other.will_wake(waker))
+        {
             waiters.wakers.push((offset, waker.clone()));
         }
     }
@@ -293,7 +347,11 @@ impl PartitionState {
             if left.is_zero() {
                 break;
             }
-            waiters = self.grown.wait_timeout(waiters, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiters = self
+                .grown
+                .wait_timeout(waiters, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         waiters.blocked -= 1;
         self.high_watermark() > offset
@@ -314,14 +372,20 @@ impl PartitionState {
             )?;
             return Ok(self.segments.get_or_init(|| segments));
         }
-        Ok(self.segments.get_or_init(|| unreachable!("the segments were opened under the lock")))
+        Ok(self
+            .segments
+            .get_or_init(|| unreachable!("the segments were opened under the lock")))
     }
 
     /// The batches that are not in a segment yet; later ones make the partition dirty again.
     pub fn begin_flush(&self) -> Result<Vec<StoredBatch>, SegmentError> {
         self.is_dirty.store(false, Ordering::Release);
         let flushed = self.segments()?.flushed().next_offset;
-        Ok(self.tail.read().unwrap_or_else(PoisonError::into_inner).batches_from(flushed))
+        Ok(self
+            .tail
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .batches_from(flushed))
     }
 
     /// Marks the partition as having something to flush; true if it had nothing before.
@@ -331,7 +395,10 @@ impl PartitionState {
 
     /// Frees the tail below `offset`, which is durable in the segments.
     pub fn end_flush(&self, offset: Offset) {
-        self.tail.write().unwrap_or_else(PoisonError::into_inner).drop_below(offset);
+        self.tail
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drop_below(offset);
     }
 
     /// Refuses further appends.

@@ -50,10 +50,16 @@ impl ProducerTable {
             return Ok(Verdict::Append);
         }
         let producer_id = header.producer_id;
-        let Some(producer) = self.producers.get(&producer_id) else { return Ok(Verdict::Append) };
+        let Some(producer) = self.producers.get(&producer_id) else {
+            return Ok(Verdict::Append);
+        };
         let (current, found) = (producer.epoch, header.producer_epoch);
         if found < current {
-            return Err(AppendError::ProducerFenced { producer_id, current, found });
+            return Err(AppendError::ProducerFenced {
+                producer_id,
+                current,
+                found,
+            });
         }
         let expected = if found > current {
             0
@@ -64,12 +70,19 @@ impl ProducerTable {
             if let Some(batch) = producer.batches.iter().find(same) {
                 return Ok(Verdict::Duplicate(batch.base_offset));
             }
-            producer.batches.back().map_or(0, |batch| sequence_after(batch.last_sequence, 1))
+            producer
+                .batches
+                .back()
+                .map_or(0, |batch| sequence_after(batch.last_sequence, 1))
         };
         if header.base_sequence == expected {
             return Ok(Verdict::Append);
         }
-        Err(AppendError::OutOfOrderSequence { producer_id, expected, found: header.base_sequence })
+        Err(AppendError::OutOfOrderSequence {
+            producer_id,
+            expected,
+            found: header.base_sequence,
+        })
     }
 
     /// Takes in a batch that was given `base_offset`.
@@ -81,7 +94,10 @@ impl ProducerTable {
             self.forget_oldest();
         }
         let epoch = header.producer_epoch;
-        let new = || Producer { epoch, batches: VecDeque::with_capacity(BATCHES_PER_PRODUCER) };
+        let new = || Producer {
+            epoch,
+            batches: VecDeque::with_capacity(BATCHES_PER_PRODUCER),
+        };
         let producer = self.producers.entry(header.producer_id).or_insert_with(new);
         if epoch != producer.epoch {
             producer.epoch = epoch;
@@ -91,12 +107,19 @@ impl ProducerTable {
             producer.batches.pop_front();
         }
         let (base_sequence, last_sequence) = (header.base_sequence, last_sequence(header));
-        producer.batches.push_back(Remembered { base_sequence, last_sequence, base_offset });
+        producer.batches.push_back(Remembered {
+            base_sequence,
+            last_sequence,
+            base_offset,
+        });
     }
 
     fn forget_oldest(&mut self) {
         let newest_offset = |producer: &Producer| producer.batches.back().map(|batch| batch.base_offset);
-        let oldest = self.producers.iter().min_by_key(|(_, producer)| newest_offset(producer));
+        let oldest = self
+            .producers
+            .iter()
+            .min_by_key(|(_, producer)| newest_offset(producer));
         if let Some(id) = oldest.map(|(id, _)| *id) {
             self.producers.remove(&id);
         }
@@ -156,7 +179,14 @@ mod tests {
     fn batch(id: i64, epoch: i16, base_sequence: i32, records: usize) -> BatchHeader {
         let mut builder = BatchBuilder::new(Timestamp(0)).producer(id, epoch, base_sequence);
         for _ in 0..records {
-            builder.push(&Record { timestamp: Timestamp(0), key: None, value: None, headers: &[] }).unwrap();
+            builder
+                .push(&Record {
+                    timestamp: Timestamp(0),
+                    key: None,
+                    value: None,
+                    headers: &[],
+                })
+                .unwrap();
         }
         validate(&builder.finish()).unwrap()
     }
@@ -171,19 +201,52 @@ mod tests {
 
     #[test]
     fn a_retry_of_the_last_five_gets_its_first_offset() {
-        let table = table(&[(0, 0, 2, 0), (0, 2, 1, 2), (0, 3, 1, 3), (0, 4, 1, 4), (0, 5, 1, 5), (0, 6, 1, 6)]);
-        assert_eq!(table.check(&batch(1, 0, 2, 1)).unwrap(), Verdict::Duplicate(Offset(2)));
-        assert_eq!(table.check(&batch(1, 0, 6, 1)).unwrap(), Verdict::Duplicate(Offset(6)));
+        let table = table(&[
+            (0, 0, 2, 0),
+            (0, 2, 1, 2),
+            (0, 3, 1, 3),
+            (0, 4, 1, 4),
+            (0, 5, 1, 5),
+            (0, 6, 1, 6),
+        ]);
+        assert_eq!(
+            table.check(&batch(1, 0, 2, 1)).unwrap(),
+            Verdict::Duplicate(Offset(2))
+        );
+        assert_eq!(
+            table.check(&batch(1, 0, 6, 1)).unwrap(),
+            Verdict::Duplicate(Offset(6))
+        );
         assert_eq!(table.check(&batch(1, 0, 7, 1)).unwrap(), Verdict::Append);
         let sixth = table.check(&batch(1, 0, 0, 2)).unwrap_err();
-        assert!(matches!(sixth, AppendError::OutOfOrderSequence { expected: 7, found: 0, .. }), "{sixth}");
+        assert!(
+            matches!(
+                sixth,
+                AppendError::OutOfOrderSequence {
+                    expected: 7,
+                    found: 0,
+                    ..
+                }
+            ),
+            "{sixth}"
+        );
     }
 
     #[test]
     fn a_gap_is_refused_and_an_unknown_producer_may_begin_anywhere() {
         let table = table(&[(0, 0, 1, 0)]);
         let gap = table.check(&batch(1, 0, 2, 1)).unwrap_err();
-        assert!(matches!(gap, AppendError::OutOfOrderSequence { producer_id: 1, expected: 1, found: 2 }), "{gap}");
+        assert!(
+            matches!(
+                gap,
+                AppendError::OutOfOrderSequence {
+                    producer_id: 1,
+                    expected: 1,
+                    found: 2
+                }
+            ),
+            "{gap}"
+        );
         assert_eq!(table.check(&batch(2, 0, 77, 1)).unwrap(), Verdict::Append);
     }
 
@@ -191,9 +254,22 @@ mod tests {
     fn a_newer_epoch_begins_at_zero_and_fences_the_older() {
         let table = table(&[(0, 0, 1, 0), (1, 0, 1, 1)]);
         let old = table.check(&batch(1, 0, 1, 1)).unwrap_err();
-        assert!(matches!(old, AppendError::ProducerFenced { producer_id: 1, current: 1, found: 0 }), "{old}");
+        assert!(
+            matches!(
+                old,
+                AppendError::ProducerFenced {
+                    producer_id: 1,
+                    current: 1,
+                    found: 0
+                }
+            ),
+            "{old}"
+        );
         let wrong_start = table.check(&batch(1, 2, 1, 1)).unwrap_err();
-        assert!(matches!(wrong_start, AppendError::OutOfOrderSequence { expected: 0, .. }), "{wrong_start}");
+        assert!(
+            matches!(wrong_start, AppendError::OutOfOrderSequence { expected: 0, .. }),
+            "{wrong_start}"
+        );
         assert_eq!(table.check(&batch(1, 2, 0, 1)).unwrap(), Verdict::Append);
     }
 
@@ -201,7 +277,10 @@ mod tests {
     fn sequences_wrap_to_zero() {
         let table = table(&[(0, i32::MAX - 1, 3, 0)]);
         assert_eq!(table.check(&batch(1, 0, 1, 1)).unwrap(), Verdict::Append);
-        assert_eq!(table.check(&batch(1, 0, i32::MAX - 1, 3)).unwrap(), Verdict::Duplicate(Offset(0)));
+        assert_eq!(
+            table.check(&batch(1, 0, i32::MAX - 1, 3)).unwrap(),
+            Verdict::Duplicate(Offset(0))
+        );
     }
 
     #[test]

@@ -31,8 +31,9 @@ const STORE_SIZE_BYTES: usize = 20;
 /// Groups in flight that the durable writer must have room for, and a file header beside them.
 const WRITER_DEPTH: usize = super::journal::GROUPS_IN_FLIGHT_MAX * 2;
 
-/// Free journal buffers that are kept for the next groups: what one flush at full rate sets free.
-const POOL_RETAINED_MAX_BYTES: usize = 48 * 1024 * 1024;
+/// Free journal buffers that are kept for the next groups: what one flush at full rate sets free. They go back
+/// to the system when the log is idle.
+const POOL_RETAINED_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// Partitions by number.
 type Partitions = BTreeMap<PartitionId, Arc<PartitionState>>;
@@ -54,27 +55,51 @@ pub fn open(
     has_threads: bool,
 ) -> Result<Recovered, OpenError> {
     let disk = Arc::clone(&environment.disk);
-    disk.create_dir_all(folder).map_err(io_error("create the data folder", folder))?;
-    let lock = disk.lock(&folder.join(LOCK_FILE)).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked { path: folder.to_path_buf(), holder: error.to_string() },
-        _ => io_error("lock", &folder.join(LOCK_FILE))(error),
-    })?;
+    disk.create_dir_all(folder)
+        .map_err(io_error("create the data folder", folder))?;
+    let lock = disk
+        .lock(&folder.join(LOCK_FILE))
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked {
+                path: folder.to_path_buf(),
+                holder: error.to_string(),
+            },
+            _ => io_error("lock", &folder.join(LOCK_FILE))(error),
+        })?;
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
     let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
-    let mut found = replay(&*disk, &journal, store, checkpoint.as_ref().map(|checkpoint| checkpoint.lsn))?;
-    let incarnation = found.incarnation.max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation)) + 1;
+    let mut found = replay(
+        &*disk,
+        &journal,
+        store,
+        checkpoint.as_ref().map(|checkpoint| checkpoint.lsn),
+    )?;
+    let incarnation = found
+        .incarnation
+        .max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation))
+        + 1;
 
-    let opening = Opening { disk: &disk, folder, options: &options, checkpoint: checkpoint.as_ref() };
+    let opening = Opening {
+        disk: &disk,
+        folder,
+        options: &options,
+        checkpoint: checkpoint.as_ref(),
+    };
     let entries = std::mem::take(&mut found.entries);
     let recovered_batches = entries.len();
     let unflushed_bytes = entries.iter().map(|entry| entry.batch.len()).sum();
-    let (metadata, rest): (Vec<_>, Vec<_>) =
-        entries.into_iter().partition(|entry| entry.partition == METADATA_PARTITION);
+    let (metadata, rest): (Vec<_>, Vec<_>) = entries
+        .into_iter()
+        .partition(|entry| entry.partition == METADATA_PARTITION);
     let mut partitions = Partitions::from([(METADATA_PARTITION, opening.partition(METADATA_PARTITION)?)]);
     let mut dirty = restore(&partitions, metadata)?;
     let catalog = read_catalog(&partitions[&METADATA_PARTITION])?;
-    for id in catalog.partitions().into_iter().filter(|id| *id != METADATA_PARTITION) {
+    for id in catalog
+        .partitions()
+        .into_iter()
+        .filter(|id| *id != METADATA_PARTITION)
+    {
         partitions.insert(id, opening.partition(id)?);
     }
     dirty.extend(restore(&partitions, rest)?);
@@ -83,8 +108,10 @@ pub fn open(
     // Everything is decided; from here on the folder is written.
     sync_journal(&*disk, &found)?;
     remove_left_overs(&*disk, folder, &partitions);
-    let device: Arc<dyn DurableWriter> =
-        Arc::from(disk.durable_writer(WRITER_DEPTH).map_err(io_error("open the journal in", &journal))?);
+    let device: Arc<dyn DurableWriter> = Arc::from(
+        disk.durable_writer(WRITER_DEPTH)
+            .map_err(io_error("open the journal in", &journal))?,
+    );
     let start = WriterStart {
         store,
         incarnation,
@@ -93,7 +120,12 @@ pub fn open(
         last_crc: found.last_crc,
     };
     let files = journal_files(&disk, &device, &journal, &options, found)?;
-    let status = LogStatus { folder: folder.to_path_buf(), store, write_path: device.path(), recovered_batches };
+    let status = LogStatus {
+        folder: folder.to_path_buf(),
+        store,
+        write_path: device.path(),
+        recovered_batches,
+    };
     tracing::info!(folder = %folder.display(), write_path = %status.write_path, recovered_batches, "log opened");
     let pool = BufferPool::new(POOL_RETAINED_MAX_BYTES);
     let core = Core::new(CoreParts {
@@ -112,7 +144,13 @@ pub fn open(
         has_threads,
         lock,
     });
-    Ok(Recovered { core, status, catalog, partitions, has_threads })
+    Ok(Recovered {
+        core,
+        status,
+        catalog,
+        partitions,
+        has_threads,
+    })
 }
 
 impl Core {
@@ -136,24 +174,46 @@ impl Opening<'_> {
         let state = match self.checkpoint.map(|checkpoint| checkpoint.partitions.get(&id)) {
             Some(Some(checkpoint)) => PartitionState::at_checkpoint(place, checkpoint),
             Some(None) => PartitionState::empty(place),
-            None => PartitionState::scanned(place)
-                .map_err(|source| OpenError::Segment { partition: id, source })?,
+            None => PartitionState::scanned(place).map_err(|source| OpenError::Segment {
+                partition: id,
+                source,
+            })?,
         };
         Ok(Arc::new(state))
     }
 
     /// The checkpoint to continue from; one that was lost is made again from what the scan found.
-    fn complete_checkpoint(&self, partitions: &Partitions, incarnation: u64) -> Result<Checkpoint, OpenError> {
+    fn complete_checkpoint(
+        &self,
+        partitions: &Partitions,
+        incarnation: u64,
+    ) -> Result<Checkpoint, OpenError> {
         if let Some(checkpoint) = self.checkpoint {
-            return Ok(Checkpoint { incarnation, ..checkpoint.clone() });
+            return Ok(Checkpoint {
+                incarnation,
+                ..checkpoint.clone()
+            });
         }
-        let mut checkpoint = Checkpoint { incarnation, ..Checkpoint::default() };
+        let mut checkpoint = Checkpoint {
+            incarnation,
+            ..Checkpoint::default()
+        };
         for (id, state) in partitions {
-            let segments = state.segments().map_err(|source| OpenError::Segment { partition: *id, source })?;
+            let segments = state.segments().map_err(|source| OpenError::Segment {
+                partition: *id,
+                source,
+            })?;
             let flushed = segments.flushed();
             if flushed.next_offset > Offset::ZERO {
                 let (log_start, producers) = (state.log_start(), state.scanned_producers());
-                checkpoint.partitions.insert(*id, PartitionCheckpoint { log_start, flushed, producers });
+                checkpoint.partitions.insert(
+                    *id,
+                    PartitionCheckpoint {
+                        log_start,
+                        flushed,
+                        producers,
+                    },
+                );
             }
         }
         Ok(checkpoint)
@@ -161,10 +221,17 @@ impl Opening<'_> {
 }
 
 fn place(disk: &Arc<dyn Disk>, folder: &Path, options: &LogOptions, id: PartitionId) -> PartitionPlace {
-    let segment_options =
-        SegmentOptions { segment_size_max_bytes: options.segment_size_max_bytes, ..SegmentOptions::default() };
+    let segment_options = SegmentOptions {
+        segment_size_max_bytes: options.segment_size_max_bytes,
+        ..SegmentOptions::default()
+    };
     let folder = folder.join(PARTITIONS_FOLDER).join(format!("{:010}", id.0));
-    PartitionPlace { id, folder, disk: Arc::clone(disk), segment_options }
+    PartitionPlace {
+        id,
+        folder,
+        disk: Arc::clone(disk),
+        segment_options,
+    }
 }
 
 /// Gives the journal's batches back to their partitions; those of deleted partitions are dropped.
@@ -175,11 +242,19 @@ fn restore(
     let mut dirty = Vec::new();
     for entry in entries {
         let partition = entry.partition;
-        let Some(state) = partitions.get(&partition) else { continue };
-        let header = BatchHeader::parse(&entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
-        let batch = StoredBatch::parse(entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
+        let Some(state) = partitions.get(&partition) else {
+            continue;
+        };
+        let header =
+            BatchHeader::parse(&entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
+        let batch =
+            StoredBatch::parse(entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
         let found = batch.base_offset;
-        if state.restore(batch, &header).map_err(|end| OpenError::Gap { partition, end, found })? {
+        if state.restore(batch, &header).map_err(|end| OpenError::Gap {
+            partition,
+            end,
+            found,
+        })? {
             dirty.push(Arc::clone(state));
         }
     }
@@ -193,8 +268,10 @@ fn read_catalog(metadata: &PartitionState) -> Result<Catalog, OpenError> {
     while next < metadata.high_watermark() {
         for slice in metadata.read(next, STEP_BYTES).map_err(OpenError::CatalogRead)? {
             for batch in super::batch::batches(&slice) {
-                let (header, bytes) =
-                    batch.map_err(|source| OpenError::Batch { partition: METADATA_PARTITION, source })?;
+                let (header, bytes) = batch.map_err(|source| OpenError::Batch {
+                    partition: METADATA_PARTITION,
+                    source,
+                })?;
                 catalog.apply(&bytes)?;
                 next = header.next_offset();
             }
@@ -219,7 +296,9 @@ fn journal_files(
     options: &LogOptions,
     found: Replay,
 ) -> Result<Arc<JournalFiles>, OpenError> {
-    let file_size_bytes = options.journal_file_size_bytes.max(file_size_min_bytes(options.batch_size_max_bytes));
+    let file_size_bytes = options
+        .journal_file_size_bytes
+        .max(file_size_min_bytes(options.batch_size_max_bytes));
     let files = JournalFiles::new(
         Arc::clone(disk),
         Arc::clone(device),
@@ -256,20 +335,33 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
             let mut bytes = [0; STORE_SIZE_BYTES];
             let read = file.read_at(&mut bytes, 0);
             let store = read.ok().and_then(|()| decode_store(&bytes));
-            store.ok_or_else(|| OpenError::Store { path: folder.to_path_buf(), what: "damaged" })
+            store.ok_or_else(|| OpenError::Store {
+                path: folder.to_path_buf(),
+                what: "damaged",
+            })
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The store's name is written last: with it, the folder's structure is complete.
             let journal = folder.join(JOURNAL_FOLDER);
             let has_data = disk.list(&journal).is_ok_and(|names| !names.is_empty());
             if has_data {
-                return Err(OpenError::Store { path: folder.to_path_buf(), what: "missing" });
+                return Err(OpenError::Store {
+                    path: folder.to_path_buf(),
+                    what: "missing",
+                });
             }
             let partitions = folder.join(PARTITIONS_FOLDER);
             for sub in [&journal, &partitions] {
                 disk.create_dir_all(sub).map_err(io_error("create", sub))?;
             }
             let store = StoreId(environment.random.next_u64());
+            // From the first batch on there is a checkpoint: one that is missing later was lost, and then the
+            // segments must be intact to their end.
+            let (checkpoint_files, _) = CheckpointFiles::open(&**disk, folder, store)?;
+            checkpoint_files.write(&Checkpoint {
+                number: 1,
+                ..Checkpoint::default()
+            })?;
             write_store(&**disk, folder, store)?;
             Ok(store)
         }
@@ -285,8 +377,11 @@ fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), Ope
     if disk.open(&draft, OpenMode::Read).is_ok() {
         disk.remove_file(&draft).map_err(io_error("remove", &draft))?;
     }
-    let file = disk.open(&draft, OpenMode::CreateNew).map_err(io_error("create", &draft))?;
-    file.write_at(&[IoSlice::new(&bytes)], 0).map_err(io_error("write", &draft))?;
+    let file = disk
+        .open(&draft, OpenMode::CreateNew)
+        .map_err(io_error("create", &draft))?;
+    file.write_at(&[IoSlice::new(&bytes)], 0)
+        .map_err(io_error("write", &draft))?;
     file.sync().map_err(io_error("sync", &draft))?;
     disk.rename(&draft, &path).map_err(io_error("name", &path))?;
     disk.sync_dir(folder).map_err(io_error("sync", folder))?;

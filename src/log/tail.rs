@@ -16,7 +16,11 @@ pub struct Tail {
 impl Tail {
     /// Appends the next batch.
     pub fn push(&mut self, batch: StoredBatch) {
-        debug_assert!(self.batches.back().is_none_or(|last| last.next_offset == batch.base_offset));
+        debug_assert!(
+            self.batches
+                .back()
+                .is_none_or(|last| last.next_offset == batch.base_offset)
+        );
         self.batches.push_back(batch);
     }
 
@@ -33,7 +37,11 @@ impl Tail {
 
     /// Drops the batches below `offset`: they are durable in a segment.
     pub fn drop_below(&mut self, offset: Offset) {
-        while self.batches.front().is_some_and(|batch| batch.next_offset <= offset) {
+        while self
+            .batches
+            .front()
+            .is_some_and(|batch| batch.next_offset <= offset)
+        {
             self.batches.pop_front();
         }
         if self.batches.is_empty() {
@@ -67,7 +75,13 @@ impl Tail {
 
     /// The earliest batch with the largest timestamp.
     pub fn batch_with_max_timestamp(&self) -> Option<&StoredBatch> {
-        self.batches.iter().reduce(|best, batch| if batch.max_timestamp > best.max_timestamp { batch } else { best })
+        self.batches.iter().reduce(|best, batch| {
+            if batch.max_timestamp > best.max_timestamp {
+                batch
+            } else {
+                best
+            }
+        })
     }
 }
 
@@ -86,7 +100,11 @@ mod tests {
 
     fn tail() -> Tail {
         let mut tail = Tail::default();
-        for stored in [batch(10, 13, 5, 100), batch(13, 14, 9, 100), batch(14, 20, 9, 100)] {
+        for stored in [
+            batch(10, 13, 5, 100),
+            batch(13, 14, 9, 100),
+            batch(14, 20, 9, 100),
+        ] {
             tail.push(stored);
         }
         tail

@@ -13,8 +13,12 @@ pub fn start(core: &Arc<Core>) -> io::Result<Vec<JoinHandle<()>>> {
     let journal = Arc::clone(core);
     let flusher = Arc::clone(core);
     Ok(vec![
-        thread::Builder::new().name("journal".to_owned()).spawn(move || drive_journal(&journal))?,
-        thread::Builder::new().name("flusher".to_owned()).spawn(move || flush(&flusher))?,
+        thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || drive_journal(&journal))?,
+        thread::Builder::new()
+            .name("flusher".to_owned())
+            .spawn(move || flush(&flusher))?,
     ])
 }
 

@@ -13,7 +13,7 @@ pub const HEADER_SIZE_BYTES: usize = 61;
 const LENGTH_PREFIX_BYTES: usize = 12;
 
 /// Where the checksum's coverage begins: at the attributes, to the end of the batch.
-pub(super) const CRC_COVERS_FROM: usize = 21;
+pub(in crate::log) const CRC_COVERS_FROM: usize = 21;
 
 /// The only batch format that is stored.
 pub(super) const MAGIC: i8 = 2;

@@ -61,8 +61,16 @@ impl JournalFiles {
         let attach = |path: PathBuf| {
             let size = disk.open(&path, OpenMode::Read).and_then(|file| file.len());
             match size.and_then(|size_bytes| Ok((size_bytes, writer.attach(&path)?))) {
-                Ok((size_bytes, slot)) => Ok(JournalFile { path, slot, size_bytes }),
-                Err(source) => Err(JournalError::Io { what: "open", path, source }),
+                Ok((size_bytes, slot)) => Ok(JournalFile {
+                    path,
+                    slot,
+                    size_bytes,
+                }),
+                Err(source) => Err(JournalError::Io {
+                    what: "open",
+                    path,
+                    source,
+                }),
             }
         };
         for path in needed.iter().map(|(path, _)| path).chain(&free) {
@@ -76,7 +84,13 @@ impl JournalFiles {
         }
         slots.count = slots.full.len() + slots.free.len();
         let folder = folder.to_path_buf();
-        Ok(JournalFiles { disk, writer, folder, file_size_bytes, slots: Mutex::new(slots) })
+        Ok(JournalFiles {
+            disk,
+            writer,
+            folder,
+            file_size_bytes,
+            slots: Mutex::new(slots),
+        })
     }
 
     /// A free file to write next, if there is one. A file of another configuration, smaller than this one's
@@ -113,7 +127,10 @@ impl JournalFiles {
     /// Whether the next rotation would find no file, and one more may be made.
     pub fn wants_spare(&self) -> bool {
         let slots = self.lock();
-        let usable = slots.free.iter().any(|file| file.size_bytes >= self.file_size_bytes);
+        let usable = slots
+            .free
+            .iter()
+            .any(|file| file.size_bytes >= self.file_size_bytes);
         !usable && slots.count < FILE_COUNT_MAX
     }
 
@@ -132,10 +149,16 @@ impl JournalFiles {
             move |source| JournalError::Io { what, path, source }
         };
         if self.disk.open(&draft, OpenMode::Read).is_ok() {
-            self.disk.remove_file(&draft).map_err(error("remove the left-over", &draft))?;
+            self.disk
+                .remove_file(&draft)
+                .map_err(error("remove the left-over", &draft))?;
         }
-        let file = self.disk.open(&draft, OpenMode::CreateNew).map_err(error("create", &draft))?;
-        file.allocate(self.file_size_bytes).map_err(error("reserve space for", &draft))?;
+        let file = self
+            .disk
+            .open(&draft, OpenMode::CreateNew)
+            .map_err(error("create", &draft))?;
+        file.allocate(self.file_size_bytes)
+            .map_err(error("reserve space for", &draft))?;
         let mut position = 0;
         while position < self.file_size_bytes {
             let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
@@ -146,11 +169,17 @@ impl JournalFiles {
         file.sync().map_err(error("sync", &draft))?;
         drop(file);
         self.disk.rename(&draft, &path).map_err(error("name", &path))?;
-        self.disk.sync_dir(&self.folder).map_err(error("sync", &self.folder))?;
+        self.disk
+            .sync_dir(&self.folder)
+            .map_err(error("sync", &self.folder))?;
         let slot = self.writer.attach(&path).map_err(error("open", &path))?;
         let mut slots = self.lock();
         slots.count += 1;
-        slots.free.push_back(JournalFile { path, slot, size_bytes: self.file_size_bytes });
+        slots.free.push_back(JournalFile {
+            path,
+            slot,
+            size_bytes: self.file_size_bytes,
+        });
         Ok(())
     }
 

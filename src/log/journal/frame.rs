@@ -171,7 +171,11 @@ pub struct FrameEntry {
 }
 
 /// What stands before a batch in a frame.
-pub fn entry_header(partition: PartitionId, length: u32, base_offset: Offset) -> [u8; ENTRY_HEADER_SIZE_BYTES] {
+pub fn entry_header(
+    partition: PartitionId,
+    length: u32,
+    base_offset: Offset,
+) -> [u8; ENTRY_HEADER_SIZE_BYTES] {
     let mut bytes = [0; ENTRY_HEADER_SIZE_BYTES];
     put(&mut bytes, 0, &partition.0.to_le_bytes());
     put(&mut bytes, 4, &length.to_le_bytes());
@@ -195,7 +199,11 @@ pub fn entries(mut payload: Bytes, entry_count: u32) -> Option<Vec<FrameEntry>> 
         if payload.len() < length {
             return None;
         }
-        entries.push(FrameEntry { partition, base_offset, batch: payload.split_to(length) });
+        entries.push(FrameEntry {
+            partition,
+            base_offset,
+            batch: payload.split_to(length),
+        });
     }
     payload.is_empty().then_some(entries)
 }
@@ -250,7 +258,11 @@ mod tests {
         assert_eq!(header, FRAME);
         assert_eq!(header.size_bytes(), 4096);
         let payload = Bytes::from(bytes).slice(HEADER_SIZE_BYTES..);
-        let entry = FrameEntry { partition: PartitionId(7), base_offset: Offset(8), batch: Bytes::from_static(b"abcd") };
+        let entry = FrameEntry {
+            partition: PartitionId(7),
+            base_offset: Offset(8),
+            batch: Bytes::from_static(b"abcd"),
+        };
         assert_eq!(entries(payload, 1), Some(vec![entry]));
     }
 
@@ -266,7 +278,13 @@ mod tests {
 
     #[test]
     fn every_flipped_bit_of_a_file_header_is_found() {
-        let header = FileHeader { store: StoreId(1), incarnation: 2, sequence: 3, first_lsn: 4, previous_crc: 5 };
+        let header = FileHeader {
+            store: StoreId(1),
+            incarnation: 2,
+            sequence: 3,
+            first_lsn: 4,
+            previous_crc: 5,
+        };
         let good = header.encode();
         assert_eq!(FileHeader::decode(&good), Some(header));
         for bit in 0..good.len() * 8 {
@@ -280,10 +298,22 @@ mod tests {
     fn entries_that_do_not_add_up_are_refused() {
         let mut payload = entry_header(PartitionId(1), 5, Offset(0)).to_vec();
         payload.extend_from_slice(b"abcd");
-        assert_eq!(entries(Bytes::from(payload.clone()), 1), None, "length past the end");
+        assert_eq!(
+            entries(Bytes::from(payload.clone()), 1),
+            None,
+            "length past the end"
+        );
         payload.push(b'e');
-        assert_eq!(entries(Bytes::from(payload.clone()), 2), None, "count past the end");
-        assert_eq!(entries(Bytes::from(payload.clone()), u32::MAX), None, "count past the end");
+        assert_eq!(
+            entries(Bytes::from(payload.clone()), 2),
+            None,
+            "count past the end"
+        );
+        assert_eq!(
+            entries(Bytes::from(payload.clone()), u32::MAX),
+            None,
+            "count past the end"
+        );
         payload.push(b'f');
         assert_eq!(entries(Bytes::from(payload), 1), None, "bytes left over");
     }

@@ -43,7 +43,11 @@ impl Progress {
         let blocked = {
             let mut waiters = self.lock();
             if !waiters.wakers.is_empty() {
-                ready.extend(waiters.wakers.extract_if(.., |(sequence, _)| *sequence <= durable));
+                ready.extend(
+                    waiters
+                        .wakers
+                        .extract_if(.., |(sequence, _)| *sequence <= durable),
+                );
             }
             waiters.blocked > 0
         };

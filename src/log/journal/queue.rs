@@ -60,7 +60,13 @@ struct Inner<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Queue<T> {
-        Queue { inner: Mutex::new(Inner { entries: VecDeque::new(), size_bytes: 0, last_sequence: 0 }) }
+        Queue {
+            inner: Mutex::new(Inner {
+                entries: VecDeque::new(),
+                size_bytes: 0,
+                last_sequence: 0,
+            }),
+        }
     }
 }
 
@@ -69,7 +75,9 @@ impl<T> Queue<T> {
     pub fn push(&self, entry: Entry<T>) -> Result<Sequence, QueueFull> {
         let mut inner = self.lock();
         if inner.size_bytes > QUEUE_SIZE_MAX_BYTES {
-            return Err(QueueFull { queued_bytes: inner.size_bytes });
+            return Err(QueueFull {
+                queued_bytes: inner.size_bytes,
+            });
         }
         inner.size_bytes += entry.size_bytes();
         inner.entries.push_back(entry);

@@ -50,8 +50,14 @@ pub fn replay(
     files.sort_by_key(|file| file.header.sequence);
     let Some(newest) = files.last() else {
         return match checkpoint_lsn {
-            Some(lsn) if lsn > 0 => Err(JournalError::Missing { path: folder.to_path_buf(), lsn }),
-            _ => Ok(Replay { free, ..Replay::default() }),
+            Some(lsn) if lsn > 0 => Err(JournalError::Missing {
+                path: folder.to_path_buf(),
+                lsn,
+            }),
+            _ => Ok(Replay {
+                free,
+                ..Replay::default()
+            }),
         };
     };
     let mut replay = Replay {
@@ -60,9 +66,14 @@ pub fn replay(
         ..Replay::default()
     };
     let checkpoint_lsn = checkpoint_lsn.unwrap_or_else(|| oldest_lsn(&files));
-    let start = files.iter().rposition(|file| file.header.first_lsn <= checkpoint_lsn + 1);
+    let start = files
+        .iter()
+        .rposition(|file| file.header.first_lsn <= checkpoint_lsn + 1);
     let Some(start) = start else {
-        return Err(JournalError::Missing { path: folder.to_path_buf(), lsn: checkpoint_lsn + 1 });
+        return Err(JournalError::Missing {
+            path: folder.to_path_buf(),
+            lsn: checkpoint_lsn + 1,
+        });
     };
     let needed = files.split_off(start);
     free.extend(files.into_iter().map(|file| file.path));
@@ -86,14 +97,21 @@ fn read_headers(
     store: StoreId,
 ) -> Result<(Vec<Candidate>, Vec<PathBuf>), JournalError> {
     let (mut used, mut unused, mut unreadable) = (Vec::new(), Vec::new(), Vec::new());
-    let names =
-        disk.list(folder).map_err(|source| JournalError::Io { what: "list", path: folder.to_path_buf(), source })?;
+    let names = disk.list(folder).map_err(|source| JournalError::Io {
+        what: "list",
+        path: folder.to_path_buf(),
+        source,
+    })?;
     for name in names.iter().filter(|name| name.ends_with(".journal")) {
         let path = folder.join(name);
         let bytes = read_file(disk, &path, HEADER_SIZE_BYTES)?;
         match FileHeader::decode(&bytes) {
             Some(header) if header.store != store => {
-                return Err(JournalError::Foreign { path, found: header.store, expected: store });
+                return Err(JournalError::Foreign {
+                    path,
+                    found: header.store,
+                    expected: store,
+                });
             }
             Some(header) => used.push(Candidate { path, header }),
             None if bytes.iter().all(|byte| *byte == 0) => unused.push(path),
@@ -119,10 +137,12 @@ fn frame_of_later_file(
     newest: u32,
 ) -> Result<Option<(Lsn, u64)>, JournalError> {
     let bytes = read_file(disk, path, usize::MAX)?;
-    let found = (BLOCK_SIZE_BYTES..bytes.len()).step_by(BLOCK_SIZE_BYTES).find_map(|position| {
-        let (frame, _) = FrameHeader::decode(&bytes[position..])?;
-        (frame.store == store && frame.file_sequence > newest).then_some((frame.lsn, position as u64))
-    });
+    let found = (BLOCK_SIZE_BYTES..bytes.len())
+        .step_by(BLOCK_SIZE_BYTES)
+        .find_map(|position| {
+            let (frame, _) = FrameHeader::decode(&bytes[position..])?;
+            (frame.store == store && frame.file_sequence > newest).then_some((frame.lsn, position as u64))
+        });
     Ok(found)
 }
 
@@ -142,13 +162,19 @@ fn read_files(
         if !chained {
             // The file before ended early, or a file between the two is missing.
             let path = files[index - 1].path.clone();
-            return Err(JournalError::Damaged { path, position: 0, lsn: last_lsn + 1 });
+            return Err(JournalError::Damaged {
+                path,
+                position: 0,
+                lsn: last_lsn + 1,
+            });
         }
         let bytes = read_file(disk, &file.path, usize::MAX)?;
         let mut position = BLOCK_SIZE_BYTES;
         // A write that was in flight when its process was killed may land late, behind the end that the
         // next run saw: the next file's first LSN is where this one ends.
-        let end_lsn = files.get(index + 1).map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
+        let end_lsn = files
+            .get(index + 1)
+            .map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
         while last_lsn < end_lsn
             && let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc)
         {
@@ -172,7 +198,11 @@ fn read_files(
     }
     if last_lsn < checkpoint_lsn {
         let path = files[files.len() - 1].path.clone();
-        return Err(JournalError::Damaged { path, position: 0, lsn: last_lsn + 1 });
+        return Err(JournalError::Damaged {
+            path,
+            position: 0,
+            lsn: last_lsn + 1,
+        });
     }
     (replay.last_lsn, replay.last_crc) = (last_lsn, last_crc);
     Ok(())
@@ -187,7 +217,8 @@ fn next_frame(
     last_crc: u32,
 ) -> Option<(FrameHeader, u32)> {
     let (frame, crc) = FrameHeader::decode(bytes.get(position..)?)?;
-    let expected = belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
+    let expected =
+        belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
     expected.then_some((frame, crc))
 }
 
@@ -201,9 +232,15 @@ fn belongs_at(frame: &FrameHeader, position: usize, file: &FileHeader) -> bool {
 /// Refuses an end that a later frame of the same run contradicts.
 fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
     for position in (end..bytes.len()).step_by(BLOCK_SIZE_BYTES) {
-        let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else { continue };
+        let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else {
+            continue;
+        };
         if belongs_at(&frame, position, &file.header) && frame.durable_upto >= missing {
-            return Err(JournalError::Damaged { path: file.path.clone(), position: end as u64, lsn: missing });
+            return Err(JournalError::Damaged {
+                path: file.path.clone(),
+                position: end as u64,
+                lsn: missing,
+            });
         }
     }
     Ok(())
@@ -212,10 +249,16 @@ fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result
 fn read_file(disk: &dyn Disk, path: &Path, size_max_bytes: usize) -> Result<Bytes, JournalError> {
     let read = || {
         let file = disk.open(path, OpenMode::Read)?;
-        let size = usize::try_from(file.len()?).unwrap_or(usize::MAX).min(size_max_bytes);
+        let size = usize::try_from(file.len()?)
+            .unwrap_or(usize::MAX)
+            .min(size_max_bytes);
         let mut bytes = vec![0; size];
         file.read_at(&mut bytes, 0)?;
         Ok(Bytes::from(bytes))
     };
-    read().map_err(|source| JournalError::Io { what: "read", path: path.to_path_buf(), source })
+    read().map_err(|source| JournalError::Io {
+        what: "read",
+        path: path.to_path_buf(),
+        source,
+    })
 }

@@ -122,7 +122,9 @@ impl<T> Writer<T> {
     /// Submits what waits, as far as groups may be in flight and files have room.
     pub fn submit(&mut self, queue: &Queue<T>) -> Result<Drive, JournalError> {
         while self.in_flight.len() < GROUPS_IN_FLIGHT_MAX {
-            let Some(first_size_bytes) = queue.first_size_bytes() else { break };
+            let Some(first_size_bytes) = queue.first_size_bytes() else {
+                break;
+            };
             let needed = (HEADER_SIZE_BYTES + first_size_bytes).next_multiple_of(BLOCK_SIZE_BYTES) as u64;
             if needed > self.room_bytes() {
                 if !self.in_flight.is_empty() {
@@ -135,24 +137,37 @@ impl<T> Writer<T> {
             }
             self.submit_group(queue, first_size_bytes)?;
         }
-        Ok(if self.in_flight.is_empty() { Drive::Idle } else { Drive::Progress })
+        Ok(if self.in_flight.is_empty() {
+            Drive::Idle
+        } else {
+            Drive::Progress
+        })
     }
 
     /// Waits until at least one group in flight has ended and publishes the durable ones in order; returns
     /// the number of the last batch that became durable, if one did.
-    pub fn reap(&mut self, mut publish: impl FnMut(T, StoredBatch)) -> Result<Option<Sequence>, JournalError> {
+    pub fn reap(
+        &mut self,
+        mut publish: impl FnMut(T, StoredBatch),
+    ) -> Result<Option<Sequence>, JournalError> {
         self.completions.clear();
         let waited = self.device.wait(&mut self.completions);
         waited.map_err(|source| self.write_error(source))?;
         for completion in std::mem::take(&mut self.completions) {
             completion.result.map_err(|source| self.write_error(source))?;
-            if let Some(group) = self.in_flight.iter_mut().find(|group| group.lsn == completion.token) {
+            if let Some(group) = self
+                .in_flight
+                .iter_mut()
+                .find(|group| group.lsn == completion.token)
+            {
                 group.durable = true;
             }
         }
         let mut last_sequence = None;
         while self.in_flight.front().is_some_and(|group| group.durable) {
-            let Some(group) = self.in_flight.pop_front() else { break };
+            let Some(group) = self.in_flight.pop_front() else {
+                break;
+            };
             for (target, batch) in group.batches {
                 publish(target, batch);
             }
@@ -163,13 +178,21 @@ impl<T> Writer<T> {
     }
 
     fn room_bytes(&self) -> u64 {
-        self.current.as_ref().map_or(0, |current| current.file.size_bytes - current.position)
+        self.current
+            .as_ref()
+            .map_or(0, |current| current.file.size_bytes - current.position)
     }
 
     /// Retires the current file and begins the next one with a durable header; false if there is none.
     fn begin_file(&mut self) -> Result<bool, JournalError> {
-        let Some(file) = self.files.take_free() else { return Ok(false) };
-        let sequence = self.current.as_ref().map_or(self.start.sequence, |current| current.sequence) + 1;
+        let Some(file) = self.files.take_free() else {
+            return Ok(false);
+        };
+        let sequence = self
+            .current
+            .as_ref()
+            .map_or(self.start.sequence, |current| current.sequence)
+            + 1;
         if let Some(full) = self.current.take() {
             self.files.retire(full.file, self.next_lsn - 1);
         }
@@ -183,12 +206,20 @@ impl<T> Writer<T> {
         let mut block = self.pool.take(BLOCK_SIZE_BYTES);
         block.extend_from_slice(&header.encode());
         block.pad_to_block();
-        self.current = Some(Current { file, sequence, position: 0 });
+        self.current = Some(Current {
+            file,
+            sequence,
+            position: 0,
+        });
         // Token 0 is no group: LSNs begin with 1.
         self.write(block.freeze(), 0)?;
         self.completions.clear();
         let waited = self.device.wait(&mut self.completions);
-        let ended = waited.and_then(|()| self.completions.drain(..).try_for_each(|completion| completion.result));
+        let ended = waited.and_then(|()| {
+            self.completions
+                .drain(..)
+                .try_for_each(|completion| completion.result)
+        });
         ended.map_err(|source| self.write_error(source))?;
         Ok(true)
     }
@@ -198,7 +229,9 @@ impl<T> Writer<T> {
         let mut entries = Vec::new();
         let limit = GROUP_SIZE_MAX_BYTES.min(room).max(first_size_bytes);
         let (payload_bytes, last_sequence) = queue.take(limit, &mut entries);
-        let Some(current) = &self.current else { unreachable!("a file was begun before a group is written") };
+        let Some(current) = &self.current else {
+            unreachable!("a file was begun before a group is written")
+        };
         let header = FrameHeader {
             store: self.start.store,
             incarnation: self.start.incarnation,
@@ -213,14 +246,21 @@ impl<T> Writer<T> {
         let (frame, crc) = encode_frame(&self.pool, &header, &entries);
         let batches = cut_batches(&frame, entries);
         self.write(frame, header.lsn)?;
-        self.in_flight.push_back(Group { lsn: header.lsn, last_sequence, batches, durable: false });
+        self.in_flight.push_back(Group {
+            lsn: header.lsn,
+            last_sequence,
+            batches,
+            durable: false,
+        });
         self.next_lsn += 1;
         self.previous_crc = crc;
         Ok(())
     }
 
     fn write(&mut self, data: Bytes, token: u64) -> Result<(), JournalError> {
-        let Some(current) = &mut self.current else { unreachable!("a file was begun before it is written") };
+        let Some(current) = &mut self.current else {
+            unreachable!("a file was begun before it is written")
+        };
         let (slot, position) = (current.file.slot, current.position);
         current.position += data.len() as u64;
         let submitted = self.device.submit(slot, position, data, token);
@@ -228,8 +268,16 @@ impl<T> Writer<T> {
     }
 
     fn write_error(&self, source: std::io::Error) -> JournalError {
-        let path = self.current.as_ref().map(|current| current.file.path.clone()).unwrap_or_default();
-        JournalError::Io { what: "write the journal", path, source }
+        let path = self
+            .current
+            .as_ref()
+            .map(|current| current.file.path.clone())
+            .unwrap_or_default();
+        JournalError::Io {
+            what: "write the journal",
+            path,
+            source,
+        }
     }
 }
 
@@ -238,10 +286,18 @@ fn encode_frame<T>(pool: &Arc<BufferPool>, header: &FrameHeader, entries: &[Entr
     let mut frame = pool.take(header.size_bytes());
     frame.extend_from_slice(&[0; HEADER_SIZE_BYTES]);
     for entry in entries {
-        frame.extend_from_slice(&entry_header(entry.partition, entry.batch.len() as u32, entry.base_offset));
+        frame.extend_from_slice(&entry_header(
+            entry.partition,
+            entry.batch.len() as u32,
+            entry.base_offset,
+        ));
         let start = frame.len();
         frame.extend_from_slice(&entry.batch);
-        write_base_offset(&mut frame.as_mut_slice()[start..start + BATCH_PREFIX_BYTES], entry.base_offset, 0);
+        write_base_offset(
+            &mut frame.as_mut_slice()[start..start + BATCH_PREFIX_BYTES],
+            entry.base_offset,
+            0,
+        );
     }
     let crc = header.seal(frame.as_mut_slice());
     frame.pad_to_block();

@@ -1,22 +1,61 @@
-//! stub
-use std::{sync::Arc,path::PathBuf};
-use bytes::Bytes;
-use super::{Offset,Timestamp,io::Disk,batch::StoredBatch};
-/// A segment could not be read or written.
-#[derive(Debug, thiserror::Error)]
-pub enum SegmentError { #[error("x")] X }
-impl SegmentError { pub fn is_storage_full(&self)->bool{false} }
-#[derive(Clone,Debug,Default)] pub struct SegmentOptions { pub segment_size_max_bytes: u64, pub index_interval_bytes: u32 }
-#[derive(Clone,Copy,Debug,PartialEq,Eq)] pub struct FlushedPosition { pub segment: Offset, pub position: u64, pub next_offset: Offset }
-#[derive(Debug)] pub struct Segments;
-impl Segments {
-  pub fn open(_d: Arc<dyn Disk>, _dir: PathBuf, _f: Option<FlushedPosition>, _o: SegmentOptions) -> Result<Segments, SegmentError>{todo!()}
-  pub fn append(&self, _b: &[StoredBatch]) -> Result<(), SegmentError>{todo!()}
-  pub fn sync(&self) -> Result<(), SegmentError>{todo!()}
-  pub fn flushed(&self) -> FlushedPosition{todo!()}
-  pub fn first_offset(&self) -> Offset{todo!()}
-  pub fn read(&self, _f: Offset, _m: usize) -> Result<Vec<Bytes>, SegmentError>{todo!()}
-  pub fn batch_at_time(&self, _ts: Timestamp) -> Result<Option<Bytes>, SegmentError>{todo!()}
-  pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError>{todo!()}
-  pub fn size_bytes(&self) -> u64{todo!()}
+//! Segment files: consecutive batches of one partition in Kafka's own format, with their indexes.
+//!
+//! A partition is a folder. `<20-digit base offset>.log` holds batches one after the other, `.index` maps
+//! offsets to positions and `.timeindex` timestamps to offsets, both sparsely and in Kafka's encoding, so
+//! that Kafka's tools read and check them. The `.log` files are the truth; the indexes are derived, believed
+//! only as far as the batch headers that they point to agree, and rebuilt from those headers otherwise.
+//!
+//! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
+//! checkpoint, never from a file's length: files are longer than their data after a crash.
+
+mod error;
+mod headers;
+mod indexes;
+mod load;
+mod open;
+mod paths;
+mod scan;
+mod segments;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+pub use error::{FileOperation, SegmentError};
+pub use segments::Segments;
+
+use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
+
+/// Largest segment file. 2 GiB - 1: Kafka's positions are signed 32-bit numbers.
+pub const SEGMENT_SIZE_LIMIT_BYTES: u64 = i32::MAX as u64;
+
+const _: () = assert!((BATCH_SIZE_MAX_BYTES as u64) < SEGMENT_SIZE_LIMIT_BYTES);
+
+/// Shape of a partition's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentOptions {
+    /// A segment is closed before it would grow beyond this. At most [`SEGMENT_SIZE_LIMIT_BYTES`].
+    pub segment_size_max_bytes: u64,
+    /// An index entry is written after more than so many bytes.
+    pub index_interval_bytes: u32,
+}
+
+impl Default for SegmentOptions {
+    /// Kafka's defaults: 1 GiB and 4 KiB.
+    fn default() -> SegmentOptions {
+        SegmentOptions {
+            segment_size_max_bytes: 1 << 30,
+            index_interval_bytes: 4096,
+        }
+    }
+}
+
+/// The end of what is in a partition's segments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlushedPosition {
+    /// Base offset of the last segment.
+    pub segment: Offset,
+    /// Position in it behind the last batch.
+    pub position: u64,
+    /// Offset behind the last record.
+    pub next_offset: Offset,
 }

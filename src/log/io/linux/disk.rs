@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::super::aligned::BufferPool;
 use super::super::{Disk, DurableWriter, File, Lock, OpenMode};
+use super::direct::{DIRECT_SIZE_MIN_BYTES, DirectFile, STAGING_SIZE_BYTES};
 use super::map::FileMap;
 use super::plain::PlainWriter;
 use super::uring::UringWriter;
@@ -20,16 +22,23 @@ use super::uring::UringWriter;
 const BUFFERS_PER_WRITE_MAX: usize = 1024;
 
 /// The machine's disk.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct LinuxDisk {
     plain_writes: bool,
+    staging: Arc<BufferPool>,
+}
+
+impl Default for LinuxDisk {
+    fn default() -> LinuxDisk {
+        LinuxDisk::new(false)
+    }
 }
 
 impl LinuxDisk {
     /// The disk, with durable writes by plain system calls if `plain_writes`, else by `io_uring` where the
     /// kernel has it.
     pub fn new(plain_writes: bool) -> LinuxDisk {
-        LinuxDisk { plain_writes }
+        LinuxDisk { plain_writes, staging: BufferPool::new(2 * STAGING_SIZE_BYTES) }
     }
 }
 
@@ -59,6 +68,7 @@ impl Disk for LinuxDisk {
         let len = file.metadata()?.len();
         Ok(Arc::new(LinuxFile {
             file,
+            direct: DirectFile::new(path, Arc::clone(&self.staging)),
             map: FileMap::default(),
             known_len: AtomicU64::new(len),
         }))
@@ -128,6 +138,7 @@ impl Lock for FileLock {}
 #[derive(Debug)]
 struct LinuxFile {
     file: fs::File,
+    direct: DirectFile,
     map: FileMap,
     /// A length that the file is known to have had; it is asked again when a slice reaches further.
     known_len: AtomicU64,
@@ -142,24 +153,12 @@ impl File for LinuxFile {
         self.file.read_exact_at(buffer, position)
     }
 
-    fn write_at(&self, buffers: &[IoSlice<'_>], mut position: u64) -> io::Result<()> {
-        for some in buffers.chunks(BUFFERS_PER_WRITE_MAX) {
-            let mut some = some.to_vec();
-            let mut rest = some.as_mut_slice();
-            IoSlice::advance_slices(&mut rest, 0);
-            while !rest.is_empty() {
-                match rustix::io::pwritev(&self.file, rest, position) {
-                    Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                    Ok(written) => {
-                        position += written as u64;
-                        IoSlice::advance_slices(&mut rest, written);
-                    }
-                    Err(rustix::io::Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
+    fn write_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
+        let size_bytes: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if size_bytes < DIRECT_SIZE_MIN_BYTES {
+            return write_buffered(&self.file, buffers, position);
         }
-        Ok(())
+        self.direct.write_at(&self.file, buffers, position)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -191,6 +190,27 @@ impl File for LinuxFile {
     }
 }
 
+/// Writes all of `buffers` through the page cache.
+pub(super) fn write_buffered(file: &fs::File, buffers: &[IoSlice<'_>], mut position: u64) -> io::Result<()> {
+    for some in buffers.chunks(BUFFERS_PER_WRITE_MAX) {
+        let mut some = some.to_vec();
+        let mut rest = some.as_mut_slice();
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev(file, rest, position) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    position += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,6 +237,22 @@ mod tests {
         write(&*file, &[&vec![b'x'; 100_000]], 11);
         assert_eq!(&file.slice(11..100_011).unwrap()[..], &vec![b'x'; 100_000][..]);
         assert_eq!(&first[..], b"hello world");
+    }
+
+    #[test]
+    fn large_writes_at_any_position_read_back() {
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let file = LinuxDisk::default().open(&folder.path().join("a"), OpenMode::CreateNew).unwrap();
+        let content: Vec<u8> = (0..11_000_000_u32).map(|index| (index / 7) as u8).collect();
+        let mut expected = Vec::new();
+        for (size, piece) in [(5_000, 5_000), (6_000_000, 70_001), (262_144, 262_144), (4_300_000, 999_999)] {
+            let part = &content[expected.len()..expected.len() + size];
+            let pieces: Vec<_> = part.chunks(piece).collect();
+            write(&*file, &pieces, expected.len() as u64);
+            expected.extend_from_slice(part);
+            assert_eq!(file.len().unwrap(), expected.len() as u64);
+            assert!(file.slice(0..expected.len() as u64).unwrap()[..] == expected[..], "after {size}");
+        }
     }
 
     #[test]

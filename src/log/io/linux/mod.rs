@@ -1,6 +1,7 @@
 //! The real machine: Linux files, maps, durable writes and clocks.
 
 mod clock;
+mod direct;
 mod disk;
 mod map;
 mod plain;

@@ -133,7 +133,11 @@ fn folder_changes_survive_as_a_prefix() {
     let disk = SimulatedDisk::new(1);
     let folder = Path::new("/data/topic");
     disk.create_dir_all(folder).unwrap();
-    assert!(SEEDS.into_iter().any(|seed| disk.crash_image(seed).list(Path::new("/")).unwrap().is_empty()));
+    assert!(
+        SEEDS
+            .into_iter()
+            .any(|seed| disk.crash_image(seed).list(Path::new("/")).unwrap().is_empty())
+    );
     disk.sync_dir(Path::new("/")).unwrap();
     disk.sync_dir(Path::new("/data")).unwrap();
     create(&disk, "/data/topic/a.new");

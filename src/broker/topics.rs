@@ -1,0 +1,112 @@
+//! The topics as clients see them: found by name or id, created and deleted without blocking a worker.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use super::internal_topic;
+use crate::log::{Log, Topic, TopicError, TopicId, TopicSpec};
+
+/// A view of the log's topics.
+#[derive(Debug)]
+pub(super) struct Topics {
+    log: Log,
+    /// Names by id, as last seen; the log has the truth.
+    names: RwLock<HashMap<TopicId, String>>,
+}
+
+/// Why a topic was not created or deleted.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum TopicChangeError {
+    /// The log refused.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The thread that did the work was cancelled.
+    #[error("the runtime is shutting down")]
+    Cancelled,
+}
+
+impl Topics {
+    pub(super) fn new(log: Log) -> Topics {
+        Topics { log, names: RwLock::default() }
+    }
+
+    /// The topic of that name, unless it is hidden from clients.
+    pub(super) fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
+        if internal_topic::is_hidden(name) { None } else { self.log.topic(name) }
+    }
+
+    /// The topic of that id.
+    pub(super) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        let known = self.names.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+        if let Some(topic) = known.and_then(|name| self.by_name(&name)).filter(|topic| topic.id == id) {
+            return Some(topic);
+        }
+        let topic = self.all().into_iter().find(|topic| topic.id == id);
+        let mut names = self.names.write().unwrap_or_else(PoisonError::into_inner);
+        match &topic {
+            Some(topic) => {
+                names.insert(id, topic.name.clone());
+            }
+            None => {
+                names.remove(&id);
+            }
+        }
+        topic
+    }
+
+    /// All topics that clients see, by name.
+    pub(super) fn all(&self) -> Vec<Arc<Topic>> {
+        let mut topics = self.log.topics();
+        topics.retain(|topic| !internal_topic::is_hidden(&topic.name));
+        topics
+    }
+
+    /// Creates a topic; durable when this returns.
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        partitions: u32,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicChangeError> {
+        let log = self.log.clone();
+        let name = name.to_owned();
+        let spec = TopicSpec { partitions, configs };
+        let created = tokio::task::spawn_blocking(move || log.create_topic(&name, &spec)).await;
+        Ok(created.map_err(|_| TopicChangeError::Cancelled)??)
+    }
+
+    /// Deletes a topic; durable when this returns.
+    pub(super) async fn delete(&self, name: &str) -> Result<(), TopicChangeError> {
+        let log = self.log.clone();
+        let name = name.to_owned();
+        let deleted = tokio::task::spawn_blocking(move || log.delete_topic(&name)).await;
+        Ok(deleted.map_err(|_| TopicChangeError::Cancelled)??)
+    }
+}
+
+/// Whether Kafka allows the name for a topic.
+pub(super) fn is_legal_name(name: &str) -> bool {
+    const NAME_LENGTH_MAX: usize = 249;
+    !name.is_empty()
+        && name.len() <= NAME_LENGTH_MAX
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_kafkas_rule() {
+        let longest = "a".repeat(249);
+        for name in ["a", "orders.v1", "A_b-9", "...", longest.as_str()] {
+            assert!(is_legal_name(name), "{name}");
+        }
+        let too_long = "a".repeat(250);
+        for name in ["", ".", "..", "a/b", "a b", "ü", "a\n", too_long.as_str()] {
+            assert!(!is_legal_name(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `doorbuster bench`: durable throughput and latency, beside what the raw device does in the same run.
+
+mod append;
+mod device;
+mod folder;
+mod reserve;
+mod samples;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand};
+
+/// Times that everything is measured; the median is reported, with the spread.
+const RUNS: usize = 3;
+
+/// Arguments of `doorbuster bench`.
+#[derive(Debug, Args)]
+#[command(arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    work: Work,
+}
+
+#[derive(Debug, Subcommand)]
+enum Work {
+    /// Append records to the log: large batches from several writers, and one small record at a time
+    Append(append::Arguments),
+    /// Reserve units: batches of 1,000 with several in flight, and one reservation at a time
+    Reserve(reserve::Arguments),
+}
+
+/// What every benchmark takes.
+#[derive(Clone, Debug, Args)]
+pub struct Place {
+    /// Folder to measure in; a new folder is made inside it and removed afterwards
+    #[arg(long, default_value = ".", value_name = "DIR")]
+    data_dir: PathBuf,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    match arguments.work {
+        Work::Append(arguments) => append::run(&arguments)?,
+        Work::Reserve(arguments) => reserve::run(&arguments)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

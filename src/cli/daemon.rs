@@ -1,0 +1,104 @@
+//! The broker and the reservation engine over one log, in this process.
+
+use std::net::SocketAddr;
+
+use anyhow::Context;
+use doorbuster::broker::{Broker, BrokerConfig, BrokerError};
+use doorbuster::commerce::inventory::{Service, ServiceOptions};
+use doorbuster::log::Log;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Folder for snapshots inside the data folder.
+const SNAPSHOT_FOLDER: &str = "inventory-snapshots";
+
+/// A running broker with the reservation engine attached to its log.
+#[derive(Debug)]
+pub struct Daemon {
+    runtime: Runtime,
+    broker: JoinHandle<Result<(), BrokerError>>,
+    stop: CancellationToken,
+    address: SocketAddr,
+    service: Service,
+    log: Log,
+}
+
+impl Daemon {
+    /// Starts the engine and the broker; clients can connect when this returns.
+    pub fn start(log: Log, config: BrokerConfig) -> anyhow::Result<Daemon> {
+        let options = ServiceOptions {
+            snapshot_dir: Some(log.status().folder.join(SNAPSHOT_FOLDER)),
+            ..ServiceOptions::default()
+        };
+        let service = Service::start(&log, &options).context("starting the reservation engine")?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("broker")
+            .build()
+            .context("starting the broker's threads")?;
+        let broker = runtime.block_on(Broker::bind(log.clone(), config)).context("starting the broker")?;
+        let address = broker.local_addr();
+        let stop = CancellationToken::new();
+        let broker = runtime.spawn(broker.run(stop.clone()));
+        Ok(Daemon { runtime, broker, stop, address, service, log })
+    }
+
+    /// The address that clients can connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Runs `until` on the broker's threads, at most as long as the broker serves.
+    ///
+    /// # Errors
+    /// When the broker stopped first.
+    pub fn run_until<T>(&mut self, until: impl Future<Output = T>) -> anyhow::Result<T> {
+        let broker = &mut self.broker;
+        self.runtime.block_on(async {
+            tokio::select! {
+                value = until => Ok(value),
+                ended = broker => match ended {
+                    Ok(Ok(())) => anyhow::bail!("the broker stopped by itself"),
+                    Ok(Err(error)) => Err(error).context("the broker stopped"),
+                    Err(error) => Err(error).context("the broker failed"),
+                },
+            }
+        })
+    }
+
+    /// Ends the requests in progress, closes the engine, flushes and closes the log.
+    pub fn stop(self) -> anyhow::Result<()> {
+        let Daemon { runtime, broker, stop, service, log, .. } = self;
+        stop.cancel();
+        let served = if broker.is_finished() { Ok(Ok(())) } else { runtime.block_on(broker) };
+        runtime.shutdown_background();
+        service.stop();
+        log.close().context("closing the log")?;
+        served.context("stopping the broker")?.context("stopping the broker")
+    }
+}
+
+/// SIGTERM and SIGINT.
+#[derive(Debug)]
+pub struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignals {
+    /// Takes both signals over; must be called inside a runtime.
+    pub fn new() -> anyhow::Result<StopSignals> {
+        let listen = |kind| signal(kind).context("listening for signals");
+        Ok(StopSignals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// The name of the next signal.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

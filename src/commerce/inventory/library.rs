@@ -1,0 +1,361 @@
+//! The engine as a library: the handle that programs hold, blocking or async, one command or many.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::answer::Answer;
+use super::limits::THROTTLE_RETRY_MS;
+use super::queue::{NotQueued, Queue, Request};
+use super::recovery::{RecoverError, Recovered, recover};
+use super::shard::{Stopped, Writer};
+use super::snapshot::{Snapshot, SnapshotFile};
+use super::{
+    Command, CommandRecord, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView,
+    StockView,
+};
+use crate::commerce::store::{EventStore, LogStore};
+use crate::log::io::Clock;
+use crate::log::io::linux::SystemClock;
+use crate::log::{Log, TopicError, TopicSpec};
+
+/// The topic that keeps the events.
+pub const EVENTS_TOPIC: &str = "inventory.events";
+
+/// A snapshot is written at the start when more events than this were replayed. 1,000,000: about a second.
+const REPLAYED_MAX: u64 = 1_000_000;
+
+/// How a shard is opened.
+#[derive(Clone, Debug)]
+pub struct InventoryOptions {
+    /// Number of the shard, which is the partition of the events topic.
+    pub partition: u32,
+    /// The form in which events are written.
+    pub format: EventFormat,
+    /// Folder for snapshots; `None` replays all events at every start.
+    pub snapshot_dir: Option<PathBuf>,
+    /// Bounds of the shard's tables.
+    pub limits: Limits,
+    /// Most commands that wait for a decision; more are throttled.
+    pub queued_commands_max: usize,
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for InventoryOptions {
+    fn default() -> Self {
+        InventoryOptions {
+            partition: 0,
+            format: EventFormat::Compact,
+            snapshot_dir: None,
+            limits: Limits::default(),
+            queued_commands_max: QUEUED_COMMANDS_MAX,
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+}
+
+/// Why a shard was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum InventoryOpenError {
+    /// The events topic could not be created.
+    #[error("topic {EVENTS_TOPIC} could not be created")]
+    Topic(#[from] TopicError),
+    /// The events topic has too few partitions.
+    #[error("topic {EVENTS_TOPIC} has {found} partitions, partition {partition} is wanted")]
+    NoPartition {
+        /// The wanted partition.
+        partition: u32,
+        /// How many there are.
+        found: usize,
+    },
+    /// The state could not be recovered.
+    #[error("the shard's state could not be recovered")]
+    Recover(#[from] RecoverError),
+    /// The writer thread could not be started.
+    #[error("the shard's thread could not be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A handle to one shard; cheap to clone. The shard closes when the last handle is gone, or by
+/// [`Inventory::close`].
+#[derive(Clone, Debug)]
+pub struct Inventory {
+    shard: Arc<Shard>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Shard {
+    fn close(&self) {
+        self.queue.close();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread
+            && thread.thread().id() != std::thread::current().id()
+            && thread.join().is_err()
+        {
+            tracing::error!("inventory shard's thread panicked");
+        }
+    }
+}
+
+impl Inventory {
+    /// Opens the shard in partition `options.partition` of the log's events topic, creating the topic if needed.
+    pub fn open(log: &Log, options: InventoryOptions) -> Result<Inventory, InventoryOpenError> {
+        let topic = if let Some(topic) = log.topic(EVENTS_TOPIC) {
+            topic
+        } else {
+            let partitions = options.partition.saturating_add(1);
+            log.create_topic(
+                EVENTS_TOPIC,
+                &TopicSpec {
+                    partitions,
+                    ..TopicSpec::default()
+                },
+            )?
+        };
+        let partition = topic.partitions.get(options.partition as usize).ok_or_else(|| {
+            InventoryOpenError::NoPartition {
+                partition: options.partition,
+                found: topic.partitions.len(),
+            }
+        })?;
+        Inventory::open_store(LogStore::new(topic.id, partition.clone()), options)
+    }
+
+    /// Opens the shard in a store, which must have no other writer.
+    pub fn open_store<S: EventStore>(
+        store: S,
+        options: InventoryOptions,
+    ) -> Result<Inventory, InventoryOpenError> {
+        let InventoryOptions {
+            partition,
+            format,
+            snapshot_dir,
+            limits,
+            queued_commands_max,
+            clock,
+        } = options;
+        let file = snapshot_dir.map(|dir| SnapshotFile::new(&dir, partition));
+        let recovered = recover(&store, &limits, file.as_ref())?;
+        tracing::info!(
+            partition,
+            end = recovered.end.0,
+            replayed = recovered.replayed,
+            live_holds = recovered.state.live_holds(),
+            "inventory shard recovered"
+        );
+        if recovered.replayed > REPLAYED_MAX {
+            save(file.as_ref(), store.identity(), &recovered);
+        }
+        let queue = Arc::new(Queue::new(queued_commands_max));
+        let shared_queue = Arc::clone(&queue);
+        let thread = std::thread::Builder::new()
+            .name(format!("inventory-{partition}"))
+            .spawn(move || {
+                let identity = store.identity();
+                let Recovered { state, end, .. } = recovered;
+                let writer = Writer::new(Arc::new(store), state, end, format, clock, shared_queue);
+                if let Ok((state, end)) = writer.run() {
+                    save(
+                        file.as_ref(),
+                        identity,
+                        &Recovered {
+                            state,
+                            end,
+                            snapshot: None,
+                            replayed: 0,
+                        },
+                    );
+                }
+            })
+            .map_err(InventoryOpenError::Thread)?;
+        Ok(Inventory {
+            shard: Arc::new(Shard {
+                queue,
+                thread: Mutex::new(Some(thread)),
+            }),
+        })
+    }
+
+    /// Sends one command; the answer is a future, or blocks by [`Answer::wait`].
+    pub fn submit(&self, command: Command) -> Answer<Outcome> {
+        let (sender, answer) = Answer::new();
+        match self.shard.queue.push(Request::One { command, sender }) {
+            Ok(()) => answer,
+            Err(NotQueued::Full(_)) => Answer::ready(Ok(throttled())),
+            Err(NotQueued::Stopped(stopped)) => Answer::ready(Err(stopped)),
+        }
+    }
+
+    /// Sends many commands, which are decided in order, with nothing of others between them unless they fill
+    /// more than one batch of events.
+    pub fn submit_many(&self, commands: Vec<Command>) -> Answer<Vec<Outcome>> {
+        let (sender, answer) = Answer::new();
+        match self.shard.queue.push(Request::Many { commands, sender }) {
+            Ok(()) => answer,
+            Err(NotQueued::Full(Request::Many { commands, .. })) => {
+                Answer::ready(Ok(commands.iter().map(|_| throttled()).collect()))
+            }
+            Err(NotQueued::Full(_)) => Answer::ready(Ok(Vec::new())),
+            Err(NotQueued::Stopped(stopped)) => Answer::ready(Err(stopped)),
+        }
+    }
+
+    /// Sends many commands and blocks until all their outcomes are durable.
+    pub fn submit_batch(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Stopped> {
+        self.submit_many(commands).wait()
+    }
+
+    /// Adds units to an article. `id` makes a repeat harmless.
+    pub fn receive(&self, id: Uuid, sku: &str, quantity: u32) -> Result<Outcome, Stopped> {
+        self.submit(Command::Receive {
+            id,
+            sku: sku.to_owned(),
+            quantity,
+        })
+        .wait()
+    }
+
+    /// Sets the selling rules of an article. `id` makes a repeat harmless.
+    pub fn set_policy(
+        &self,
+        id: Uuid,
+        sku: &str,
+        limit_per_customer: Option<u32>,
+    ) -> Result<Outcome, Stopped> {
+        self.submit(Command::SetPolicy {
+            id,
+            sku: sku.to_owned(),
+            limit_per_customer,
+        })
+        .wait()
+    }
+
+    /// Holds a whole cart for `ttl`, or nothing of it. The reservation's id makes a repeat harmless.
+    pub fn reserve(
+        &self,
+        reservation: Uuid,
+        customer: &str,
+        lines: Vec<Line>,
+        ttl: Duration,
+    ) -> Result<Outcome, Stopped> {
+        let (customer, ttl_ms) = (customer.to_owned(), milliseconds(ttl));
+        self.submit(Command::Reserve {
+            id: reservation,
+            reservation,
+            customer,
+            lines,
+            ttl_ms,
+        })
+        .wait()
+    }
+
+    /// Pushes the end of a live hold out to `ttl` from now. `id` makes a repeat harmless.
+    pub fn extend(&self, id: Uuid, reservation: Uuid, ttl: Duration) -> Result<Outcome, Stopped> {
+        self.submit(Command::Extend {
+            id,
+            reservation,
+            ttl_ms: milliseconds(ttl),
+        })
+        .wait()
+    }
+
+    /// Sells the units of a live hold.
+    pub fn commit(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
+        self.submit(Command::Commit {
+            id: reservation,
+            reservation,
+        })
+        .wait()
+    }
+
+    /// Gives the units of a live hold back.
+    pub fn release(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
+        self.submit(Command::Release {
+            id: reservation,
+            reservation,
+        })
+        .wait()
+    }
+
+    /// The units of an article, as far as they are durable.
+    pub fn stock(&self, sku: &str) -> Answer<Option<StockView>> {
+        self.ask(|sender| Request::Stock {
+            sku: sku.to_owned(),
+            sender,
+        })
+    }
+
+    /// Where a reservation stands, as far as that is durable.
+    pub fn get(&self, reservation: Uuid) -> Answer<Option<ReservationView>> {
+        self.ask(|sender| Request::Reservation { reservation, sender })
+    }
+
+    /// The digest of the shard's durable state ([`super::State::hash`]); decisions wait while it is computed.
+    pub fn hash(&self) -> Answer<u64> {
+        self.ask(|sender| Request::Hash { sender })
+    }
+
+    /// Stops taking commands, decides those that were queued, and closes the shard.
+    pub fn close(&self) {
+        self.shard.close();
+    }
+
+    /// Why the shard takes no commands, if so.
+    pub fn stopped(&self) -> Option<Stopped> {
+        self.shard.queue.stopped()
+    }
+
+    /// The offset of the first command of the commands partition that was not decided yet.
+    pub(super) fn next_command_offset(&self) -> Answer<u64> {
+        self.ask(|sender| Request::NextCommandOffset { sender })
+    }
+
+    /// Sends commands of the commands partition, waiting for room.
+    pub(super) fn feed(&self, commands: Vec<CommandRecord>) -> Result<(), Stopped> {
+        self.shard.queue.push_waiting(Request::Topic { commands })
+    }
+
+    /// Sends a read; reads wait for room, since they are few and have no refusal.
+    fn ask<T>(&self, request: impl FnOnce(super::answer::Sender<T>) -> Request) -> Answer<T> {
+        let (sender, answer) = Answer::new();
+        match self.shard.queue.push_waiting(request(sender)) {
+            Ok(()) => answer,
+            Err(stopped) => Answer::ready(Err(stopped)),
+        }
+    }
+}
+
+fn throttled() -> Outcome {
+    Outcome::Throttled {
+        retry_after_ms: THROTTLE_RETRY_MS,
+    }
+}
+
+/// Whole milliseconds, rounded up so that a hold is never shorter than asked for.
+fn milliseconds(time: Duration) -> u32 {
+    u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
+}
+
+/// Writes a snapshot where one is wanted; without it the next start only takes longer.
+fn save(file: Option<&SnapshotFile>, identity: [u8; 16], recovered: &Recovered) {
+    if let Some(file) = file
+        && let Err(error) = Snapshot::save(file, identity, recovered.end, &recovered.state)
+    {
+        tracing::warn!(path = %file.path().display(), %error, "inventory snapshot was not written");
+    }
+}

@@ -1,0 +1,55 @@
+//! The reservation engine: stock, holds, and the decision that is a log append.
+//!
+//! [`decide`] turns a [`Command`] and a [`State`] into an [`Event`]; [`State::apply`] folds the event back in.
+//! Both are pure. Everything else here moves commands in and events out: encodings, the shard's writer thread,
+//! snapshots, the service on topics, and the audit that recounts without any of this code.
+
+mod answer;
+mod audit;
+#[cfg(test)]
+mod callers;
+mod cloud_event;
+mod command;
+mod command_ids;
+mod command_record;
+mod decide;
+mod encoding;
+mod holds;
+mod library;
+mod limits;
+#[cfg(test)]
+mod model;
+mod names;
+mod outcome;
+mod publisher;
+mod queue;
+mod recount;
+mod recovery;
+mod reservations;
+mod service;
+mod shard;
+mod snapshot;
+mod state;
+mod stock;
+mod striped;
+mod totals;
+mod wire;
+
+pub use answer::Answer;
+pub use audit::{ArticleCount, Audit, AuditReport};
+pub use cloud_event::{TRACE_ID_MAX_BYTES, Trace};
+pub use command::{Command, Line};
+pub use command_record::{CommandRecord, commands_in};
+pub use decide::decide;
+pub use library::{EVENTS_TOPIC, Inventory, InventoryOpenError, InventoryOptions};
+pub use limits::*;
+pub use outcome::{Event, FailureReason, Field, InvalidReason, Outcome};
+pub use publisher::EventFormat;
+pub use queue::QUEUED_COMMANDS_MAX;
+pub use recount::recount;
+pub use recovery::{RecoverError, Recovered, for_each_event, recover};
+pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions};
+pub use shard::{StopCause, Stopped};
+pub use snapshot::{Snapshot, SnapshotError, SnapshotFile};
+pub use state::{Misfit, ReservationView, State, StockView};
+pub use wire::DecodeError;

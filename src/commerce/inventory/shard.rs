@@ -1,0 +1,379 @@
+//! One shard: the thread that alone decides, in the order in which the log keeps its decisions.
+//!
+//! The thread drains the queue, decides and folds every command, and appends the events of the drain as few
+//! large batches. It does not wait for stable storage before it decides the next drain; answers wait, in order.
+//! An answer whose event was not written because it changes nothing (a repeated request, a read) waits for all
+//! events before it, since it tells what they did.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::Sender;
+use super::cloud_event::Trace;
+use super::publisher::Publisher;
+use super::queue::{Queue, Request};
+use super::{
+    Command, CommandRecord, Event, EventFormat, Misfit, Outcome, ReservationView, State, StockView, decide,
+};
+use crate::commerce::store::{EventStore, PendingAppend, StoreError};
+use crate::log::batch::BatchError;
+use crate::log::io::Clock;
+use crate::log::{LogFailed, Offset};
+
+/// Size at which a batch of events is appended while more commands wait. 256 KiB: near the device's best rate,
+/// and decided in a few milliseconds.
+const BATCH_TARGET_BYTES: usize = 256 * 1024;
+const _: () = assert!(BATCH_TARGET_BYTES < crate::log::BATCH_SIZE_MAX_BYTES / 2);
+
+/// Most batches on their way to stable storage, as many as the journal keeps in flight.
+const APPENDS_IN_FLIGHT_MAX: usize = 4;
+
+/// Most expiries that are logged between two drains of the queue: a mass expiry does not starve shoppers.
+const EXPIRIES_PER_DRAIN_MAX: usize = 4_096;
+
+/// How long to wait before an append is tried again that found no room.
+const RETRY_AFTER: Duration = Duration::from_millis(5);
+
+/// Longest rest of an idle shard; only a jump of the wall clock makes it matter.
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// The shard stopped; commands without an answer may or may not have taken effect.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the shard stopped")]
+pub struct Stopped {
+    /// Why.
+    #[source]
+    pub cause: Arc<StopCause>,
+}
+
+impl Stopped {
+    pub(super) fn new(cause: StopCause) -> Self {
+        Stopped {
+            cause: Arc::new(cause),
+        }
+    }
+}
+
+/// Why a shard stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StopCause {
+    /// It was closed.
+    #[error("it was closed")]
+    Closed,
+    /// The store refused events.
+    #[error("events could not be stored")]
+    Store(#[from] StoreError),
+    /// The log stopped before events were durable.
+    #[error("events did not become durable")]
+    Failed(#[from] LogFailed),
+    /// An event is too large for a batch, which the limits exclude.
+    #[error("an event could not be written")]
+    Event(#[from] BatchError),
+    /// A decision does not fit the state that it was made from: a fault of the engine.
+    #[error("a decision does not fit its state")]
+    Misfit(#[from] Misfit),
+}
+
+/// An answer, and where it goes.
+enum Reply {
+    One(Sender<Outcome>, Outcome),
+    Many(Sender<Vec<Outcome>>, Vec<Outcome>),
+    Stock(Sender<Option<StockView>>, Option<StockView>),
+    Reservation(Sender<Option<ReservationView>>, Option<ReservationView>),
+    Number(Sender<u64>, u64),
+}
+
+impl Reply {
+    fn send(self) {
+        match self {
+            Reply::One(sender, outcome) => sender.send(Ok(outcome)),
+            Reply::Many(sender, outcomes) => sender.send(Ok(outcomes)),
+            Reply::Stock(sender, stock) => sender.send(Ok(stock)),
+            Reply::Reservation(sender, reservation) => sender.send(Ok(reservation)),
+            Reply::Number(sender, number) => sender.send(Ok(number)),
+        }
+    }
+
+    fn stop(self, stopped: &Stopped) {
+        let stopped = stopped.clone();
+        match self {
+            Reply::One(sender, _) => sender.send(Err(stopped)),
+            Reply::Many(sender, _) => sender.send(Err(stopped)),
+            Reply::Stock(sender, _) => sender.send(Err(stopped)),
+            Reply::Reservation(sender, _) => sender.send(Err(stopped)),
+            Reply::Number(sender, _) => sender.send(Err(stopped)),
+        }
+    }
+}
+
+/// A batch on its way to stable storage, and the answers that wait for it.
+struct InFlight<A> {
+    append: A,
+    replies: Vec<Reply>,
+}
+
+/// The writer of one shard.
+pub(super) struct Writer<S: EventStore> {
+    store: Arc<S>,
+    state: State,
+    clock: Arc<dyn Clock>,
+    queue: Arc<Queue>,
+    publisher: Publisher,
+    /// Offset of the first record of the batch under construction.
+    end: Offset,
+    in_flight: VecDeque<InFlight<S::Append>>,
+    /// Answers of the batch under construction.
+    replies: Vec<Reply>,
+    now_ms: i64,
+}
+
+impl<S: EventStore> Writer<S> {
+    /// A writer that continues `state`, which was true at `end`. The calling thread must run it.
+    pub(super) fn new(
+        store: Arc<S>,
+        state: State,
+        end: Offset,
+        format: EventFormat,
+        clock: Arc<dyn Clock>,
+        queue: Arc<Queue>,
+    ) -> Self {
+        Writer {
+            store,
+            state,
+            clock,
+            queue,
+            publisher: Publisher::new(format),
+            end,
+            in_flight: VecDeque::new(),
+            replies: Vec::new(),
+            now_ms: 0,
+        }
+    }
+
+    /// Serves until the queue is closed and everything is durable; returns the state then, and its position.
+    pub(super) fn run(mut self) -> Result<(State, Offset), Stopped> {
+        self.queue.receive_here();
+        match self.serve() {
+            Ok(()) => Ok((self.state, self.end)),
+            Err(cause) => {
+                let stopped = Stopped::new(cause);
+                tracing::error!(cause = %stopped.cause, "inventory shard stopped");
+                self.queue.stop(&stopped);
+                let waiting = self.in_flight.into_iter().flat_map(|batch| batch.replies);
+                waiting.chain(self.replies).for_each(|reply| reply.stop(&stopped));
+                let mut requests = Vec::new();
+                self.queue.drain(&mut requests);
+                for request in requests {
+                    request.stop(&stopped);
+                }
+                Err(stopped)
+            }
+        }
+    }
+
+    fn serve(&mut self) -> Result<(), StopCause> {
+        let mut requests = Vec::new();
+        loop {
+            // In this order: what was queued before the close is served.
+            let closed = self.queue.stopped().is_some();
+            self.queue.drain(&mut requests);
+            let idle = requests.is_empty();
+            self.begin()?;
+            for request in requests.drain(..) {
+                self.serve_one(request)?;
+            }
+            self.append()?;
+            if self.queue.is_empty() {
+                // Nobody waits for a decision, so this thread may as well write.
+                self.complete_all()?;
+                if idle && closed {
+                    return Ok(());
+                }
+                if idle {
+                    self.rest();
+                }
+            } else {
+                self.complete_durable()?;
+            }
+        }
+    }
+
+    /// Reads the clock and logs what ended.
+    fn begin(&mut self) -> Result<(), StopCause> {
+        self.now_ms = self.clock.now().0;
+        if self
+            .state
+            .next_expiry_ms()
+            .is_some_and(|expiry_ms| expiry_ms <= self.now_ms)
+        {
+            for event in self.state.due(self.now_ms, EXPIRIES_PER_DRAIN_MAX) {
+                self.record(&event, &Trace::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn serve_one(&mut self, request: Request) -> Result<(), StopCause> {
+        let reply = match request {
+            Request::One { command, sender } => Reply::One(sender, self.decide(command)?),
+            Request::Many { commands, sender } => {
+                let mut outcomes = Vec::with_capacity(commands.len());
+                for command in commands {
+                    outcomes.push(self.decide(command)?);
+                }
+                Reply::Many(sender, outcomes)
+            }
+            Request::Topic { commands } => {
+                for command in commands {
+                    self.decide_from_topic(command)?;
+                }
+                return Ok(());
+            }
+            Request::Stock { sku, sender } => Reply::Stock(sender, self.state.stock(&sku)),
+            Request::Reservation { reservation, sender } => {
+                Reply::Reservation(sender, self.state.reservation(reservation))
+            }
+            Request::Hash { sender } => Reply::Number(sender, self.state.hash()),
+            Request::NextCommandOffset { sender } => Reply::Number(sender, self.state.next_command_offset()),
+        };
+        self.replies.push(reply);
+        Ok(())
+    }
+
+    fn decide(&mut self, command: Command) -> Result<Outcome, StopCause> {
+        let event = decide(&self.state, command, self.now_ms);
+        if event.changes_state() {
+            self.record(&event, &Trace::default())?;
+        }
+        Ok(event.outcome)
+    }
+
+    fn decide_from_topic(&mut self, command: CommandRecord) -> Result<(), StopCause> {
+        if command.offset < self.state.next_command_offset() {
+            return Ok(());
+        }
+        let mut event = match command.command {
+            Ok(asked) => decide(&self.state, asked, self.now_ms),
+            Err(reason) => Event {
+                outcome: Outcome::Invalid { reason },
+                command: uuid::Uuid::nil(),
+                reservation: None,
+                command_offset: None,
+                at_ms: self.now_ms.max(self.state.now_ms()),
+            },
+        };
+        event.command_offset = Some(command.offset);
+        self.record(&event, &command.trace)
+    }
+
+    /// Folds an event and adds it to the batch under construction.
+    fn record(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {
+        self.state.apply(event)?;
+        let offset = self.end.plus(self.publisher.len() as u64);
+        self.publisher.push(event, offset, trace)?;
+        if self.publisher.size_bytes() >= BATCH_TARGET_BYTES {
+            self.append()?;
+            self.now_ms = self.clock.now().0;
+        }
+        Ok(())
+    }
+
+    /// Sends the batch under construction on its way, with its answers.
+    fn append(&mut self) -> Result<(), StopCause> {
+        if self.publisher.is_empty() {
+            self.answer_with_last();
+            return Ok(());
+        }
+        while self.in_flight.len() >= APPENDS_IN_FLIGHT_MAX {
+            self.complete_first()?;
+        }
+        // More is being decided than one batch: the batch before must not wait for somebody to wait for it.
+        if let Some(last) = self.in_flight.back_mut() {
+            last.append.start();
+        }
+        let count = self.publisher.len() as u64;
+        let batch = self.publisher.finish();
+        let append = loop {
+            match self.store.append(self.end, batch.clone()) {
+                Ok(append) => break append,
+                Err(StoreError::Busy) => {}
+                Err(StoreError::Full) if self.queue.stopped().is_none() => {}
+                Err(error) => return Err(error.into()),
+            }
+            if self.in_flight.is_empty() {
+                std::thread::park_timeout(RETRY_AFTER);
+            }
+            self.complete_first()?;
+        };
+        self.end = self.end.plus(count);
+        self.in_flight.push_back(InFlight {
+            append,
+            replies: std::mem::take(&mut self.replies),
+        });
+        Ok(())
+    }
+
+    /// Answers that need no event of their own: with the last batch on its way, or at once.
+    fn answer_with_last(&mut self) {
+        match self.in_flight.back_mut() {
+            Some(last) => last.replies.append(&mut self.replies),
+            None => self.replies.drain(..).for_each(Reply::send),
+        }
+    }
+
+    /// Waits for the first batch in flight, if there is one, and answers.
+    fn complete_first(&mut self) -> Result<(), StopCause> {
+        let Some(first) = self.in_flight.pop_front() else {
+            return Ok(());
+        };
+        match first.append.wait() {
+            Ok(_) => {
+                first.replies.into_iter().for_each(Reply::send);
+                Ok(())
+            }
+            Err(failed) => {
+                // Its answers must hear of the failure too.
+                self.replies.extend(first.replies);
+                Err(failed.into())
+            }
+        }
+    }
+
+    /// Waits for all batches in flight, and answers.
+    fn complete_all(&mut self) -> Result<(), StopCause> {
+        while !self.in_flight.is_empty() {
+            self.complete_first()?;
+        }
+        Ok(())
+    }
+
+    /// Lets the newest batch proceed while more is decided, and answers for those that are durable.
+    fn complete_durable(&mut self) -> Result<(), StopCause> {
+        if let Some(last) = self.in_flight.back_mut() {
+            last.append.start();
+        }
+        while self
+            .in_flight
+            .front()
+            .is_some_and(|first| first.append.is_durable())
+        {
+            self.complete_first()?;
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is something to do: a request or an expiry.
+    fn rest(&self) {
+        let rest = match self.state.next_expiry_ms() {
+            None => REST_MAX,
+            Some(expiry_ms) => {
+                let left_ms = expiry_ms.saturating_sub(self.clock.now().0).max(0);
+                Duration::from_millis(left_ms as u64).min(REST_MAX)
+            }
+        };
+        if !rest.is_zero() {
+            std::thread::park_timeout(rest);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Loads the indexes of a segment, believing them only as far as batch headers agree.
+
+use std::io;
+use std::path::Path;
+
+use super::headers::Headers;
+use super::indexes::{BatchPlace, Indexes};
+use super::open::find;
+use super::paths::SegmentPaths;
+use super::{FileOperation, SegmentError};
+use crate::log::Offset;
+use crate::log::io::{Disk, File, OpenMode};
+
+/// The indexes of a segment, complete up to its end or to the first damage.
+pub(super) struct Loaded {
+    pub(super) indexes: Indexes,
+    /// Offset behind the last batch that was reached.
+    pub(super) next_offset: Offset,
+    /// How many entries of each index are in its file.
+    pub(super) stored_counts: (usize, usize),
+    /// What stopped the walk before the end.
+    pub(super) damage: Option<SegmentError>,
+}
+
+/// Reads the index files, checks their last entries, and walks the headers behind them up to `end`.
+///
+/// The walk is short when the index files are whole: one interval. Without them it is the whole segment.
+pub(super) fn load(
+    disk: &dyn Disk,
+    paths: &SegmentPaths,
+    file: &dyn File,
+    base_offset: Offset,
+    end: u64,
+    index_interval_bytes: u32,
+) -> Result<Loaded, SegmentError> {
+    let empty = Indexes::new(base_offset, index_interval_bytes);
+    let offsets = read_index(disk, &paths.offset_index)?;
+    let times = read_index(disk, &paths.time_index)?;
+    let mut stored = empty.clone().decode(&offsets, &times, end);
+    while let Some(anchor) = stored.last_offset_entry() {
+        let batch = Headers::new(file, &paths.log, anchor.position.into(), end).next();
+        let last_offset = base_offset.plus(anchor.relative_offset.into());
+        if batch.is_ok_and(|batch| batch.is_some_and(|(_, header)| header.last_offset() == last_offset)) {
+            break;
+        }
+        stored.forget_last_offset_entry();
+    }
+    let indexes = if is_time_right(&stored, paths, file, base_offset, end) {
+        stored
+    } else {
+        empty
+    };
+    Ok(complete(indexes, paths, file, base_offset, end))
+}
+
+/// Whether the last time entry tells what the batch that it points to tells.
+///
+/// A time index without entries beside an offset index with some is lost, or all batches are without time.
+fn is_time_right(
+    indexes: &Indexes,
+    paths: &SegmentPaths,
+    file: &dyn File,
+    base_offset: Offset,
+    end: u64,
+) -> bool {
+    let Some(offset) = indexes.offset_of_max_timestamp() else {
+        return false;
+    };
+    let entry_before = |bound| indexes.offset_entry_before(bound);
+    find(file, &paths.log, base_offset, end, offset, entry_before)
+        .is_ok_and(|(_, header)| header.max_timestamp == indexes.max_timestamp())
+}
+
+/// Walks from the last offset entry to the end and adds what the indexes lack.
+fn complete(
+    mut indexes: Indexes,
+    paths: &SegmentPaths,
+    file: &dyn File,
+    base_offset: Offset,
+    end: u64,
+) -> Loaded {
+    let stored_counts = indexes.counts();
+    let anchor = indexes.last_offset_entry();
+    let mut headers = Headers::new(
+        file,
+        &paths.log,
+        anchor.map_or(0, |entry| entry.position.into()),
+        end,
+    );
+    let mut next_offset = base_offset;
+    let damage = loop {
+        match headers.next() {
+            Ok(None) => break None,
+            Err(error) => break Some(error),
+            Ok(Some((position, header))) => {
+                let is_anchor = anchor.is_some_and(|entry| u64::from(entry.position) == position);
+                if is_anchor {
+                    indexes.skip(header.size_bytes());
+                } else if header.base_offset == next_offset {
+                    indexes.observe(&BatchPlace {
+                        position,
+                        size_bytes: header.size_bytes(),
+                        last_offset: header.last_offset(),
+                        max_timestamp: header.max_timestamp,
+                    });
+                } else {
+                    break Some(SegmentError::Damaged {
+                        path: paths.log.clone(),
+                        segment: base_offset,
+                        position,
+                        found: header.base_offset,
+                        expected: next_offset,
+                    });
+                }
+                next_offset = header.next_offset();
+            }
+        }
+    };
+    Loaded {
+        indexes,
+        next_offset,
+        stored_counts,
+        damage,
+    }
+}
+
+/// The bytes of an index file; a missing one is empty. An unreadable one is as good as missing.
+fn read_index(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, SegmentError> {
+    let file = match disk.open(path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(SegmentError::io(FileOperation::Open, path)(error)),
+    };
+    let size_bytes = file.len().map_err(SegmentError::io(FileOperation::Read, path))?;
+    if size_bytes > super::SEGMENT_SIZE_LIMIT_BYTES {
+        return Ok(Vec::new());
+    }
+    let mut bytes = vec![0; size_bytes as usize];
+    match file.read_at(&mut bytes, 0) {
+        Ok(()) => Ok(bytes),
+        Err(_) => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,324 @@
+//! One open segment: finds and reads batches, and grows if it is the last.
+
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::headers::Headers;
+use super::indexes::{Indexes, OffsetEntry};
+use super::load::load;
+use super::paths::SegmentPaths;
+use super::{FileOperation, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
+use crate::log::batch::{self, BatchHeader};
+use crate::log::io::{Disk, File, OpenMode};
+use crate::log::{Offset, Timestamp};
+
+/// A segment with its file and indexes.
+#[derive(Debug)]
+pub(super) struct OpenSegment {
+    pub(super) base_offset: Offset,
+    pub(super) paths: SegmentPaths,
+    pub(super) file: Arc<dyn File>,
+    /// Entries of each index that were in its file when the segment was opened.
+    pub(super) stored_counts: (usize, usize),
+    extent: RwLock<Extent>,
+}
+
+/// How far a segment reaches.
+#[derive(Debug)]
+pub(super) struct Extent {
+    /// Position behind the last batch.
+    pub(super) end: u64,
+    /// Offset behind the last record.
+    pub(super) next_offset: Offset,
+    pub(super) indexes: Indexes,
+}
+
+impl OpenSegment {
+    /// A segment in a new, empty file.
+    pub(super) fn create(
+        paths: SegmentPaths,
+        file: Arc<dyn File>,
+        base_offset: Offset,
+        index_interval_bytes: u32,
+    ) -> OpenSegment {
+        let indexes = Indexes::new(base_offset, index_interval_bytes);
+        let extent = RwLock::new(Extent {
+            end: 0,
+            next_offset: base_offset,
+            indexes,
+        });
+        OpenSegment {
+            base_offset,
+            paths,
+            file,
+            stored_counts: (0, 0),
+            extent,
+        }
+    }
+
+    /// Opens the segment that is appended to; its data ends at `end` whatever the file's length.
+    pub(super) fn open_active(
+        disk: &dyn Disk,
+        dir: &Path,
+        base_offset: Offset,
+        end: u64,
+        next_offset: Offset,
+        index_interval_bytes: u32,
+    ) -> Result<OpenSegment, SegmentError> {
+        let paths = SegmentPaths::new(dir, base_offset);
+        let (file, found_bytes) = open_file(disk, &paths.log, OpenMode::ReadWrite)?;
+        if found_bytes < end {
+            return Err(SegmentError::TooShort {
+                path: paths.log,
+                found_bytes,
+                expected_bytes: end,
+            });
+        }
+        let loaded = load(disk, &paths, &*file, base_offset, end, index_interval_bytes)?;
+        if let Some(damage) = loaded.damage {
+            return Err(damage);
+        }
+        if loaded.next_offset != next_offset {
+            let found = loaded.next_offset;
+            return Err(SegmentError::EndsEarly {
+                path: paths.log,
+                found,
+                expected: next_offset,
+            });
+        }
+        let extent = RwLock::new(Extent {
+            end,
+            next_offset,
+            indexes: loaded.indexes,
+        });
+        Ok(OpenSegment {
+            base_offset,
+            paths,
+            file,
+            stored_counts: loaded.stored_counts,
+            extent,
+        })
+    }
+
+    /// Opens a segment that is closed: its file is its data. `next_offset` is the next segment's base.
+    ///
+    /// Damage does not keep it from opening, since it is no reason not to serve what is before it.
+    pub(super) fn open_closed(
+        disk: &dyn Disk,
+        dir: &Path,
+        base_offset: Offset,
+        next_offset: Offset,
+        index_interval_bytes: u32,
+    ) -> Result<OpenSegment, SegmentError> {
+        let paths = SegmentPaths::new(dir, base_offset);
+        let (file, end) = open_file(disk, &paths.log, OpenMode::Read)?;
+        let mut loaded = load(disk, &paths, &*file, base_offset, end, index_interval_bytes)?;
+        loaded.indexes.close();
+        if loaded.damage.is_some() {
+            // Indexes that reach up to the damage only must not replace the files.
+            loaded.stored_counts = loaded.indexes.counts();
+        }
+        let extent = RwLock::new(Extent {
+            end,
+            next_offset,
+            indexes: loaded.indexes,
+        });
+        Ok(OpenSegment {
+            base_offset,
+            paths,
+            file,
+            stored_counts: loaded.stored_counts,
+            extent,
+        })
+    }
+
+    /// A short look at the extent; never held across I/O.
+    pub(super) fn extent(&self) -> RwLockReadGuard<'_, Extent> {
+        self.extent.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes appended batches visible; never held across I/O.
+    pub(super) fn extent_mut(&self) -> RwLockWriteGuard<'_, Extent> {
+        self.extent.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whole, verified batches from the one that contains `from`, up to `max_bytes` but at least one, and the
+    /// offset behind them. Batches behind the first that turn out to be damaged are left out.
+    pub(super) fn read(&self, from: Offset, max_bytes: usize) -> Result<(Bytes, Offset), SegmentError> {
+        let end = self.extent().end;
+        let (position, header) = self.find(from, end)?;
+        let size_bytes = (header.size_bytes() as u64).max((max_bytes as u64).min(end - position));
+        let bytes = self.slice(position, size_bytes)?;
+        let (mut taken_bytes, mut next_offset) = (0, header.base_offset);
+        while taken_bytes < bytes.len() {
+            match self.verify_next(&bytes[taken_bytes..], position + taken_bytes as u64, next_offset) {
+                Ok(Some(header)) => {
+                    taken_bytes += header.size_bytes();
+                    next_offset = header.next_offset();
+                }
+                Err(error) if taken_bytes == 0 => return Err(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok((bytes.slice(..taken_bytes), next_offset))
+    }
+
+    /// The first batch whose largest timestamp is at or after `timestamp`.
+    pub(super) fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
+        let (end, from) = {
+            let extent = self.extent();
+            (extent.end, extent.indexes.offset_before_time(timestamp))
+        };
+        if end == 0 {
+            return Ok(None);
+        }
+        let (position, _) = self.find(from, end)?;
+        let mut headers = Headers::new(&*self.file, &self.paths.log, position, end);
+        while let Some((position, header)) = headers.next()? {
+            if header.max_timestamp >= timestamp {
+                return self.read_batch(position, &header).map(Some);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first batch that has the largest timestamp of the segment.
+    pub(super) fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError> {
+        let (end, offset) = {
+            let extent = self.extent();
+            (extent.end, extent.indexes.offset_of_max_timestamp())
+        };
+        let Some(offset) = offset else { return Ok(None) };
+        let (position, header) = self.find(offset, end)?;
+        self.read_batch(position, &header).map(Some)
+    }
+
+    fn find(&self, offset: Offset, end: u64) -> Result<(u64, BatchHeader), SegmentError> {
+        let entry_before = |bound| self.extent().indexes.offset_entry_before(bound);
+        find(
+            &*self.file,
+            &self.paths.log,
+            self.base_offset,
+            end,
+            offset,
+            entry_before,
+        )
+    }
+
+    fn read_batch(&self, position: u64, header: &BatchHeader) -> Result<Bytes, SegmentError> {
+        let bytes = self.slice(position, header.size_bytes() as u64)?;
+        self.verify_next(&bytes, position, header.base_offset)?;
+        Ok(bytes)
+    }
+
+    /// Verifies the batch at the front of `bytes`; `None` if it does not end within them.
+    fn verify_next(
+        &self,
+        bytes: &[u8],
+        position: u64,
+        expected: Offset,
+    ) -> Result<Option<BatchHeader>, SegmentError> {
+        let corrupt = |source| SegmentError::CorruptBatch {
+            path: self.paths.log.clone(),
+            position,
+            source,
+        };
+        if bytes.len() < batch::HEADER_SIZE_BYTES {
+            return Ok(None);
+        }
+        let header = BatchHeader::parse(bytes).map_err(corrupt)?;
+        let Some(whole) = bytes.get(..header.size_bytes()) else {
+            return Ok(None);
+        };
+        batch::verify(whole).map_err(corrupt)?;
+        if header.base_offset != expected {
+            return Err(SegmentError::Damaged {
+                path: self.paths.log.clone(),
+                segment: self.base_offset,
+                position,
+                found: header.base_offset,
+                expected,
+            });
+        }
+        Ok(Some(header))
+    }
+
+    fn slice(&self, position: u64, size_bytes: u64) -> Result<Bytes, SegmentError> {
+        let slice = self.file.slice(position..position + size_bytes);
+        slice.map_err(SegmentError::io(FileOperation::Read, &self.paths.log))
+    }
+}
+
+/// Position and header of the batch that contains `offset`.
+///
+/// Walks from the index entry before it. If the batch there is not the entry's, the index is wrong or the
+/// segment damaged; the entry before that one, and so on, leads to the same batch or to the damage.
+pub(super) fn find(
+    file: &dyn File,
+    path: &Path,
+    segment: Offset,
+    end: u64,
+    offset: Offset,
+    entry_before: impl Fn(Offset) -> Option<OffsetEntry>,
+) -> Result<(u64, BatchHeader), SegmentError> {
+    let mut bound = offset;
+    loop {
+        let entry = entry_before(bound);
+        let mut headers = Headers::new(file, path, entry.map_or(0, |entry| entry.position.into()), end);
+        let mut next_offset = segment;
+        if let Some(entry) = entry {
+            let last_offset = segment.plus(entry.relative_offset.into());
+            match headers.next() {
+                Ok(Some((position, header))) if header.last_offset() == last_offset => {
+                    if header.last_offset() == offset {
+                        return Ok((position, header));
+                    }
+                    next_offset = header.next_offset();
+                }
+                _ => {
+                    bound = Offset(last_offset.0 - 1);
+                    continue;
+                }
+            }
+        }
+        while let Some((position, header)) = headers.next()? {
+            if header.base_offset != next_offset {
+                let (found, expected) = (header.base_offset, next_offset);
+                return Err(SegmentError::Damaged {
+                    path: path.to_owned(),
+                    segment,
+                    position,
+                    found,
+                    expected,
+                });
+            }
+            if offset < header.next_offset() {
+                return Ok((position, header));
+            }
+            next_offset = header.next_offset();
+        }
+        return Err(SegmentError::EndsEarly {
+            path: path.to_owned(),
+            found: next_offset,
+            expected: offset,
+        });
+    }
+}
+
+fn open_file(disk: &dyn Disk, path: &Path, mode: OpenMode) -> Result<(Arc<dyn File>, u64), SegmentError> {
+    let file = disk
+        .open(path, mode)
+        .map_err(SegmentError::io(FileOperation::Open, path))?;
+    let size_bytes = file.len().map_err(SegmentError::io(FileOperation::Read, path))?;
+    if mode == OpenMode::Read && size_bytes > SEGMENT_SIZE_LIMIT_BYTES {
+        let limit_bytes = SEGMENT_SIZE_LIMIT_BYTES;
+        return Err(SegmentError::TooLarge {
+            path: path.to_owned(),
+            size_bytes,
+            limit_bytes,
+        });
+    }
+    Ok((file, size_bytes))
+}

@@ -1,0 +1,61 @@
+//! Names of a segment's files.
+
+use std::path::{Path, PathBuf};
+
+use crate::log::Offset;
+
+/// Digits of an offset in a file name; 2^64 has 20.
+const OFFSET_DIGITS: usize = 20;
+
+/// Suffix of files that are not in use yet; left over only after a crash.
+pub(super) const TEMPORARY_SUFFIX: &str = ".tmp";
+
+const LOG_SUFFIX: &str = ".log";
+
+/// The files of one segment.
+#[derive(Clone, Debug)]
+pub(super) struct SegmentPaths {
+    pub(super) log: PathBuf,
+    pub(super) offset_index: PathBuf,
+    pub(super) time_index: PathBuf,
+}
+
+impl SegmentPaths {
+    pub(super) fn new(dir: &Path, base_offset: Offset) -> SegmentPaths {
+        let path = |suffix| dir.join(format!("{:0OFFSET_DIGITS$}{suffix}", base_offset.0));
+        SegmentPaths {
+            log: path(LOG_SUFFIX),
+            offset_index: path(".index"),
+            time_index: path(".timeindex"),
+        }
+    }
+}
+
+/// The base offset in the name of a `.log` file; `None` for all other names.
+pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(LOG_SUFFIX)?;
+    let is_number = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_number.then(|| digits.parse().ok().map(Offset))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_kafkas() {
+        let paths = SegmentPaths::new(Path::new("p"), Offset(42));
+        assert_eq!(paths.log, Path::new("p/00000000000000000042.log"));
+        assert_eq!(paths.offset_index, Path::new("p/00000000000000000042.index"));
+        assert_eq!(paths.time_index, Path::new("p/00000000000000000042.timeindex"));
+        assert_eq!(base_offset_of("00000000000000000042.log"), Some(Offset(42)));
+        for name in [
+            "42.log",
+            "00000000000000000042.index",
+            "+0000000000000000042.log",
+            "99999999999999999999.log",
+        ] {
+            assert_eq!(base_offset_of(name), None, "{name}");
+        }
+    }
+}

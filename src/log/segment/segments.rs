@@ -1,0 +1,453 @@
+//! The segments of one partition: which there are, where the data ends, and reading across them.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::open::OpenSegment;
+use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of};
+use super::scan::find_end;
+use super::writer::Writer;
+use super::{FileOperation, FlushedPosition, SegmentError, SegmentOptions};
+use crate::log::batch::StoredBatch;
+use crate::log::io::{Disk, OpenMode};
+use crate::log::{Offset, Timestamp};
+
+/// Closed segments of one partition that stay open. Readers of a partition are mostly at its end, which the
+/// open segment holds; a few more may read history at different places.
+const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
+
+/// The segments of one partition.
+///
+/// One thread at a time appends and syncs; any number read at the same time, and see a batch as soon as
+/// [`Segments::append`] that wrote it has returned.
+#[derive(Debug)]
+pub struct Segments {
+    pub(super) place: Place,
+    layout: RwLock<Layout>,
+    /// Closed segments that are open, the last used one at the back.
+    closed: Mutex<VecDeque<Arc<OpenSegment>>>,
+    /// Held across I/O: only the flusher takes it.
+    writer: Mutex<Writer>,
+    /// Makes names of temporary files unique.
+    temporaries: AtomicU64,
+}
+
+/// Where segments are, and of what shape.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: PathBuf,
+    pub(super) options: SegmentOptions,
+}
+
+/// The list of segments. Locked for moments only, never across I/O.
+#[derive(Debug)]
+pub(super) struct Layout {
+    pub(super) closed: Vec<ClosedSegment>,
+    pub(super) end: FlushedPosition,
+    /// The segment at the end, once it was opened.
+    pub(super) active: Option<Arc<OpenSegment>>,
+}
+
+/// A segment that is not appended to, and what is known of it without opening it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ClosedSegment {
+    pub(super) base_offset: Offset,
+    pub(super) size_bytes: Option<u64>,
+    pub(super) max_timestamp: Option<Timestamp>,
+}
+
+impl Segments {
+    /// Takes over the segments in `dir`, which need not exist.
+    ///
+    /// `flushed` is the end that the checkpoint names: bytes and files behind it are garbage that appending
+    /// overwrites or removes. It costs a listing of the folder; files are opened when they are needed.
+    /// Without it, all batches are read and checked to find the end. Nothing is written here.
+    ///
+    /// # Errors
+    /// When the folder cannot be read or, without `flushed`, when anything but the end of the last segment
+    /// is damaged.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        dir: PathBuf,
+        flushed: Option<FlushedPosition>,
+        options: SegmentOptions,
+    ) -> Result<Segments, SegmentError> {
+        let names = match disk.list(&dir) {
+            Ok(names) => names,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(SegmentError::io(FileOperation::Read, &dir)(error)),
+        };
+        let mut base_offsets: Vec<Offset> = names.iter().filter_map(|name| base_offset_of(name)).collect();
+        base_offsets.sort_unstable();
+        let end = match flushed {
+            Some(end) => end,
+            None => find_end(&*disk, &dir, &base_offsets)?,
+        };
+        let temporaries = names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX));
+        let mut writer = Writer::new(temporaries.map(|name| dir.join(name)).collect());
+        for stale in base_offsets
+            .iter()
+            .filter(|base_offset| **base_offset > end.segment)
+        {
+            writer.discard(SegmentPaths::new(&dir, *stale));
+        }
+        if flushed.is_none() {
+            // What was read may be in the page cache only: the first sync makes it durable.
+            writer.distrust(
+                base_offsets
+                    .iter()
+                    .map(|base| SegmentPaths::new(&dir, *base).log)
+                    .collect(),
+            );
+        }
+        let closed = base_offsets
+            .into_iter()
+            .filter(|base_offset| *base_offset < end.segment);
+        let closed = closed.map(ClosedSegment::unopened).collect();
+        Ok(Segments {
+            place: Place { disk, dir, options },
+            layout: RwLock::new(Layout {
+                closed,
+                end,
+                active: None,
+            }),
+            closed: Mutex::default(),
+            writer: Mutex::new(writer),
+            temporaries: AtomicU64::new(0),
+        })
+    }
+
+    /// Appends batches behind the last one; they are readable when this returns, and durable after
+    /// [`Segments::sync`].
+    ///
+    /// Batches that are there already are passed over, so that a call that failed for lack of space can be
+    /// repeated. After a crash, the same batches go to the same positions.
+    ///
+    /// # Errors
+    /// Batches before the failing write were appended; [`Segments::flushed`] tells how far.
+    pub fn append(&self, batches: &[StoredBatch]) -> Result<(), SegmentError> {
+        let mut expected = self.flushed().next_offset;
+        let rest = &batches[batches.partition_point(|batch| batch.next_offset <= expected)..];
+        for batch in rest {
+            if batch.base_offset != expected {
+                return Err(SegmentError::NotContiguous {
+                    found: batch.base_offset,
+                    expected,
+                });
+            }
+            expected = batch.next_offset;
+        }
+        self.writer().append(self, rest)
+    }
+
+    /// Makes everything appended so far durable: data, indexes of closed segments, and folder entries.
+    ///
+    /// # Errors
+    /// After a failed sync, every further append and sync fails: what the sync lost cannot be told.
+    pub fn sync(&self) -> Result<(), SegmentError> {
+        self.writer().sync(self)
+    }
+
+    /// The end of what was appended.
+    pub fn flushed(&self) -> FlushedPosition {
+        self.layout().end
+    }
+
+    /// Offset of the first record, or of the next one if there is none.
+    pub fn first_offset(&self) -> Offset {
+        let layout = self.layout();
+        layout
+            .closed
+            .first()
+            .map_or(layout.end.segment, |segment| segment.base_offset)
+    }
+
+    /// Whole batches from the one that contains `from`, up to `max_bytes` but at least one.
+    ///
+    /// The batches of one segment are one slice, not copied where the disk maps files. Their checksums were
+    /// verified. At the end of the data the answer is empty.
+    ///
+    /// # Errors
+    /// When `from` is in no segment, or its batch is damaged or unreadable.
+    pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, SegmentError> {
+        let mut runs = Vec::new();
+        let mut next = from;
+        let mut left_bytes = max_bytes;
+        while let Some(base_offset) = self.segment_of(next)? {
+            let run = self
+                .segment(base_offset)
+                .and_then(|segment| segment.read(next, left_bytes));
+            let (bytes, next_offset) = match run {
+                Ok(run) => run,
+                Err(error) if runs.is_empty() => return Err(error),
+                // The next read begins there and reports it.
+                Err(_) => break,
+            };
+            if !runs.is_empty() && bytes.len() > left_bytes {
+                break;
+            }
+            left_bytes = left_bytes.saturating_sub(bytes.len());
+            runs.push(bytes);
+            next = next_offset;
+            // The segment has more, which did not fit; or nothing more fits.
+            if left_bytes == 0 || self.segment_of(next)? == Some(base_offset) {
+                break;
+            }
+        }
+        Ok(runs)
+    }
+
+    /// The first batch whose largest timestamp is at or after `timestamp`.
+    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
+        for base_offset in self.base_offsets() {
+            if self
+                .max_timestamp(base_offset)?
+                .is_some_and(|max| max >= timestamp)
+            {
+                return self.segment(base_offset)?.batch_at_time(timestamp);
+            }
+        }
+        Ok(None)
+    }
+
+    /// The first batch that has the largest timestamp; none if no batch has a timestamp.
+    pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError> {
+        let mut found: Option<(Timestamp, Offset)> = None;
+        for base_offset in self.base_offsets() {
+            if let Some(max) = self.max_timestamp(base_offset)?
+                && found.is_none_or(|(timestamp, _)| timestamp < max)
+            {
+                found = Some((max, base_offset));
+            }
+        }
+        match found {
+            Some((_, base_offset)) => self.segment(base_offset)?.batch_with_max_timestamp(),
+            None => Ok(None),
+        }
+    }
+
+    /// Bytes of batches in all segments. A segment whose file cannot be opened does not count.
+    pub fn size_bytes(&self) -> u64 {
+        let (closed, mut size_bytes) = {
+            let layout = self.layout();
+            (layout.closed.clone(), layout.end.position)
+        };
+        for segment in closed {
+            size_bytes += segment
+                .size_bytes
+                .or_else(|| self.measure(segment.base_offset))
+                .unwrap_or(0);
+        }
+        size_bytes
+    }
+
+    fn measure(&self, base_offset: Offset) -> Option<u64> {
+        let path = SegmentPaths::new(&self.place.dir, base_offset).log;
+        let size_bytes = self
+            .place
+            .disk
+            .open(&path, OpenMode::Read)
+            .and_then(|file| file.len())
+            .ok()?;
+        if let Some(segment) = self.layout_mut().closed_segment(base_offset) {
+            segment.size_bytes = Some(size_bytes);
+        }
+        Some(size_bytes)
+    }
+
+    pub(super) fn layout(&self) -> RwLockReadGuard<'_, Layout> {
+        self.layout.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn layout_mut(&self) -> RwLockWriteGuard<'_, Layout> {
+        self.layout.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn base_offsets(&self) -> Vec<Offset> {
+        let layout = self.layout();
+        let closed = layout.closed.iter().map(|segment| segment.base_offset);
+        // A segment without data may have no file yet.
+        closed
+            .chain((layout.end.position > 0).then_some(layout.end.segment))
+            .collect()
+    }
+
+    /// Base offset of the segment that holds `offset`; `None` at the end.
+    fn segment_of(&self, offset: Offset) -> Result<Option<Offset>, SegmentError> {
+        let layout = self.layout();
+        let first = layout
+            .closed
+            .first()
+            .map_or(layout.end.segment, |segment| segment.base_offset);
+        let next = layout.end.next_offset;
+        if offset < first || offset > next {
+            return Err(SegmentError::OutOfRange { offset, first, next });
+        }
+        if offset >= layout.end.segment {
+            return Ok((offset < next).then_some(layout.end.segment));
+        }
+        let index = layout
+            .closed
+            .partition_point(|segment| segment.base_offset <= offset);
+        Ok(layout.closed[..index].last().map(|segment| segment.base_offset))
+    }
+
+    /// The segment with that base offset, opened if it is not open.
+    fn segment(&self, base_offset: Offset) -> Result<Arc<OpenSegment>, SegmentError> {
+        if self.layout().end.segment == base_offset {
+            let active = self.active()?;
+            // It may have been closed in between.
+            if active.base_offset == base_offset {
+                return Ok(active);
+            }
+        }
+        let cached = |open: &VecDeque<Arc<OpenSegment>>| {
+            open.iter().position(|segment| segment.base_offset == base_offset)
+        };
+        {
+            let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(segment) = cached(&open).and_then(|index| open.remove(index)) {
+                open.push_back(Arc::clone(&segment));
+                return Ok(segment);
+            }
+        }
+        let segment = Arc::new(self.open_closed(base_offset)?);
+        let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached(&open).is_none() {
+            open.push_back(Arc::clone(&segment));
+        }
+        if open.len() > CLOSED_SEGMENTS_OPEN_MAX {
+            open.pop_front();
+        }
+        Ok(segment)
+    }
+
+    /// The segment at the end, which has data.
+    pub(super) fn active(&self) -> Result<Arc<OpenSegment>, SegmentError> {
+        let end = {
+            let layout = self.layout();
+            if let Some(active) = &layout.active {
+                return Ok(Arc::clone(active));
+            }
+            layout.end
+        };
+        let Place { disk, dir, options } = &self.place;
+        let interval_bytes = options.index_interval_bytes;
+        let (position, next_offset) = (end.position, end.next_offset);
+        let opened =
+            OpenSegment::open_active(&**disk, dir, end.segment, position, next_offset, interval_bytes)?;
+        // Another thread may have been faster; the writer may have grown that one.
+        Ok(Arc::clone(
+            self.layout_mut().active.get_or_insert(Arc::new(opened)),
+        ))
+    }
+
+    fn open_closed(&self, base_offset: Offset) -> Result<OpenSegment, SegmentError> {
+        let next_offset = {
+            let layout = self.layout();
+            let index = layout
+                .closed
+                .partition_point(|segment| segment.base_offset <= base_offset);
+            layout
+                .closed
+                .get(index)
+                .map_or(layout.end.segment, |segment| segment.base_offset)
+        };
+        let Place { disk, dir, options } = &self.place;
+        let segment = OpenSegment::open_closed(
+            &**disk,
+            dir,
+            base_offset,
+            next_offset,
+            options.index_interval_bytes,
+        )?;
+        let known = ClosedSegment::known(&segment);
+        if let Some(closed) = self.layout_mut().closed_segment(base_offset) {
+            *closed = known;
+        }
+        // Without it, every opening walks the segment again; nothing else depends on its success.
+        let _ = self.store_rebuilt_indexes(&segment);
+        Ok(segment)
+    }
+
+    /// Replaces the index files of a closed segment if they lack entries.
+    fn store_rebuilt_indexes(&self, segment: &OpenSegment) -> Result<(), SegmentError> {
+        let (offsets, times) = {
+            let extent = segment.extent();
+            if extent.indexes.counts() == segment.stored_counts {
+                return Ok(());
+            }
+            extent.indexes.encode_from(0, 0)
+        };
+        self.replace_file(&segment.paths.offset_index, &offsets)?;
+        self.replace_file(&segment.paths.time_index, &times)
+    }
+
+    fn replace_file(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), SegmentError> {
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        let mut temporary = path.to_owned().into_os_string();
+        temporary.push(format!(".{number}{TEMPORARY_SUFFIX}"));
+        let temporary = PathBuf::from(temporary);
+        let disk = &self.place.disk;
+        let file = disk
+            .open(&temporary, OpenMode::CreateNew)
+            .map_err(SegmentError::io(FileOperation::Create, &temporary))?;
+        let written = file
+            .write_at(&[io::IoSlice::new(bytes)], 0)
+            .and_then(|()| file.sync());
+        let replaced = written.and_then(|()| disk.rename(&temporary, path));
+        replaced.map_err(SegmentError::io(FileOperation::Write, path))
+    }
+
+    /// The largest timestamp of a segment; `None` if no batch in it has one.
+    fn max_timestamp(&self, base_offset: Offset) -> Result<Option<Timestamp>, SegmentError> {
+        let known = self
+            .layout_mut()
+            .closed_segment(base_offset)
+            .and_then(|segment| segment.max_timestamp);
+        let max = match known {
+            Some(max) => max,
+            None => self.segment(base_offset)?.extent().indexes.max_timestamp(),
+        };
+        Ok((max > Timestamp::NONE).then_some(max))
+    }
+}
+
+impl Layout {
+    fn closed_segment(&mut self, base_offset: Offset) -> Option<&mut ClosedSegment> {
+        let index = self
+            .closed
+            .binary_search_by_key(&base_offset, |segment| segment.base_offset)
+            .ok()?;
+        Some(&mut self.closed[index])
+    }
+}
+
+impl ClosedSegment {
+    fn unopened(base_offset: Offset) -> ClosedSegment {
+        ClosedSegment {
+            base_offset,
+            size_bytes: None,
+            max_timestamp: None,
+        }
+    }
+
+    pub(super) fn known(segment: &OpenSegment) -> ClosedSegment {
+        let extent = segment.extent();
+        ClosedSegment {
+            base_offset: segment.base_offset,
+            size_bytes: Some(extent.end),
+            max_timestamp: Some(extent.indexes.max_timestamp()),
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! Appends to the last segment of a partition, begins new ones, and makes them durable.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::indexes::{BatchPlace, OffsetEntry, TimeEntry};
+use super::open::OpenSegment;
+use super::paths::SegmentPaths;
+use super::segments::{ClosedSegment, Place, Segments};
+use super::{FileOperation, FlushedPosition, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
+use crate::log::Offset;
+use crate::log::batch::StoredBatch;
+use crate::log::io::{File, OpenMode};
+
+/// Largest write. 8 MiB: large enough for full speed, small enough not to hold the device for long.
+const WRITE_SIZE_MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Most buffers of one write: `IOV_MAX` of Linux.
+const WRITE_BUFFERS_MAX: usize = 1024;
+
+/// Space is reserved in steps of the segment's size, within these bounds: ten thousand small partitions
+/// must not reserve 160 GB, and a large one should not ask the filesystem for every write.
+const ALLOCATE_STEP_MIN_BYTES: u64 = 256 * 1024;
+const ALLOCATE_STEP_MAX_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Largest distance of an offset from its segment's base: Kafka keeps it in a signed 32-bit number.
+const RELATIVE_OFFSET_MAX: u64 = i32::MAX as u64;
+
+/// The writing side of [`Segments`].
+#[derive(Debug)]
+pub(super) struct Writer {
+    active: Option<ActiveFiles>,
+    /// Files behind the end, removed before the first append.
+    stale: Vec<PathBuf>,
+    /// Files that a process before this one wrote and may not have synced.
+    distrusted: Vec<PathBuf>,
+    /// Closed files that are not synced.
+    unsynced: Vec<(PathBuf, Arc<dyn File>)>,
+    is_active_dirty: bool,
+    is_folder_dirty: bool,
+    has_sync_failed: bool,
+}
+
+/// The last segment's files.
+#[derive(Debug)]
+struct ActiveFiles {
+    segment: Arc<OpenSegment>,
+    offset_index: Arc<dyn File>,
+    time_index: Arc<dyn File>,
+    /// Entries that are in the index files.
+    stored_counts: (usize, usize),
+    allocated_bytes: u64,
+}
+
+impl Writer {
+    pub(super) fn new(stale: Vec<PathBuf>) -> Writer {
+        Writer {
+            active: None,
+            stale,
+            distrusted: Vec::new(),
+            unsynced: Vec::new(),
+            is_active_dirty: false,
+            is_folder_dirty: false,
+            has_sync_failed: false,
+        }
+    }
+
+    /// Marks a segment behind the end for removal.
+    pub(super) fn discard(&mut self, paths: SegmentPaths) {
+        self.stale
+            .extend([paths.log, paths.offset_index, paths.time_index]);
+    }
+
+    /// Marks files whose content may not be durable, with their folder entries.
+    pub(super) fn distrust(&mut self, paths: Vec<PathBuf>) {
+        self.is_folder_dirty = !paths.is_empty();
+        self.distrusted = paths;
+    }
+
+    /// Appends contiguous batches that begin at the end.
+    pub(super) fn append(
+        &mut self,
+        segments: &Segments,
+        mut batches: &[StoredBatch],
+    ) -> Result<(), SegmentError> {
+        self.check_sync(&segments.place)?;
+        while let Some(first) = batches.first() {
+            self.prepare(segments, first)?;
+            let count = self.write_run(segments, batches)?;
+            batches = &batches[count..];
+        }
+        Ok(())
+    }
+
+    pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        self.check_sync(&segments.place)?;
+        let result = self.sync_files(segments);
+        self.has_sync_failed = result.is_err();
+        result
+    }
+
+    fn check_sync(&self, place: &Place) -> Result<(), SegmentError> {
+        if self.has_sync_failed {
+            return Err(SegmentError::SyncFailed {
+                path: place.dir.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Files before the folder: an entry must not survive without what it names.
+    fn sync_files(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        let Place { disk, dir, .. } = &segments.place;
+        for path in self.distrusted.drain(..) {
+            let file = disk
+                .open(&path, OpenMode::Read)
+                .map_err(SegmentError::io(FileOperation::Open, &path))?;
+            file.sync()
+                .map_err(SegmentError::io(FileOperation::Sync, &path))?;
+        }
+        for (path, file) in self.unsynced.drain(..) {
+            file.sync()
+                .map_err(SegmentError::io(FileOperation::Sync, &path))?;
+        }
+        if self.is_active_dirty
+            && let Some(active) = &self.active
+        {
+            let path = &active.segment.paths.log;
+            active
+                .segment
+                .file
+                .sync()
+                .map_err(SegmentError::io(FileOperation::Sync, path))?;
+            self.is_active_dirty = false;
+        }
+        if self.is_folder_dirty {
+            for folder in [dir, parent_of(dir)] {
+                disk.sync_dir(folder)
+                    .map_err(SegmentError::io(FileOperation::Sync, folder))?;
+            }
+            self.is_folder_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Brings the segment into being that `batch` goes to.
+    fn prepare(&mut self, segments: &Segments, batch: &StoredBatch) -> Result<(), SegmentError> {
+        let end = segments.flushed();
+        if self.active.is_none() {
+            // The process before this one may have ended before it synced the folder.
+            self.is_folder_dirty = true;
+            self.remove_stale(&segments.place)?;
+            self.active = Some(if end.position == 0 {
+                create(segments, end.segment)?
+            } else {
+                ActiveFiles::reopen(&segments.place, segments.active()?)?
+            });
+        }
+        if end.position > 0
+            && !fits(
+                &end,
+                batch,
+                end.position,
+                segments.place.options.segment_size_max_bytes,
+            )
+        {
+            self.close_active()?;
+            self.active = Some(create(segments, batch.base_offset)?);
+            self.is_folder_dirty = true;
+        }
+        Ok(())
+    }
+
+    fn remove_stale(&mut self, place: &Place) -> Result<(), SegmentError> {
+        while let Some(path) = self.stale.last() {
+            match place.disk.remove_file(path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(SegmentError::io(FileOperation::Remove, path)(error));
+                }
+                _ => self.stale.pop(),
+            };
+        }
+        Ok(())
+    }
+
+    /// Writes as many batches as one write to the last segment takes, at least one, and tells how many.
+    fn write_run(&mut self, segments: &Segments, batches: &[StoredBatch]) -> Result<usize, SegmentError> {
+        let Some(active) = &mut self.active else {
+            return Ok(0);
+        };
+        let end = segments.flushed();
+        let options = &segments.place.options;
+        let mut run_end = end.position;
+        let mut buffers = Vec::with_capacity(batches.len().min(WRITE_BUFFERS_MAX));
+        for batch in batches.iter().take(WRITE_BUFFERS_MAX) {
+            let after = run_end + batch.bytes.len() as u64;
+            let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES
+                && fits(&end, batch, run_end, options.segment_size_max_bytes);
+            if !buffers.is_empty() && !has_room {
+                break;
+            }
+            buffers.push(IoSlice::new(&batch.bytes));
+            run_end = after;
+        }
+        active.reserve(run_end, options.segment_size_max_bytes)?;
+        let path = &active.segment.paths.log;
+        active
+            .segment
+            .file
+            .write_at(&buffers, end.position)
+            .map_err(SegmentError::io(FileOperation::Write, path))?;
+        let run = &batches[..buffers.len()];
+        active.publish(segments, run, end);
+        self.is_active_dirty = true;
+        active.store_indexes()?;
+        Ok(run.len())
+    }
+
+    /// Gives the last segment its final form; may be repeated if it fails.
+    fn close_active(&mut self) -> Result<(), SegmentError> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        let segment = &active.segment;
+        let end = {
+            let mut extent = segment.extent_mut();
+            extent.indexes.close();
+            extent.end
+        };
+        active.store_indexes()?;
+        let segment = &active.segment;
+        let paths = &segment.paths;
+        // Gives back what was reserved beyond the end.
+        segment
+            .file
+            .truncate(end)
+            .map_err(SegmentError::io(FileOperation::Truncate, &paths.log))?;
+        self.unsynced.extend([
+            (paths.log.clone(), Arc::clone(&segment.file)),
+            (paths.offset_index.clone(), Arc::clone(&active.offset_index)),
+            (paths.time_index.clone(), Arc::clone(&active.time_index)),
+        ]);
+        Ok(())
+    }
+}
+
+impl ActiveFiles {
+    /// Continues a segment with data; index entries that were not believed are cut off.
+    fn reopen(place: &Place, segment: Arc<OpenSegment>) -> Result<ActiveFiles, SegmentError> {
+        let stored_counts = segment.stored_counts;
+        let open_index = |path: &Path, size_bytes: usize| {
+            let file = match place.disk.open(path, OpenMode::ReadWrite) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    place.disk.open(path, OpenMode::CreateNew)
+                }
+                opened => opened,
+            };
+            let file = file.map_err(SegmentError::io(FileOperation::Open, path))?;
+            file.truncate(size_bytes as u64)
+                .map_err(SegmentError::io(FileOperation::Truncate, path))?;
+            Ok(file)
+        };
+        let (offset_bytes, time_bytes) = sizes(stored_counts);
+        let offset_index = open_index(&segment.paths.offset_index, offset_bytes)?;
+        let time_index = open_index(&segment.paths.time_index, time_bytes)?;
+        Ok(ActiveFiles {
+            segment,
+            offset_index,
+            time_index,
+            stored_counts,
+            allocated_bytes: 0,
+        })
+    }
+
+    /// Reserves space up to `end` and some ahead, so that a full disk is an error here and not at a write.
+    fn reserve(&mut self, end: u64, segment_size_max_bytes: u64) -> Result<(), SegmentError> {
+        if end <= self.allocated_bytes {
+            return Ok(());
+        }
+        let step = end
+            .next_power_of_two()
+            .clamp(ALLOCATE_STEP_MIN_BYTES, ALLOCATE_STEP_MAX_BYTES);
+        let ahead = end.next_multiple_of(step).min(segment_size_max_bytes.max(end));
+        let path = &self.segment.paths.log;
+        self.segment
+            .file
+            .allocate(ahead)
+            .map_err(SegmentError::io(FileOperation::Allocate, path))?;
+        self.allocated_bytes = ahead;
+        Ok(())
+    }
+
+    /// Makes written batches visible to readers.
+    fn publish(&self, segments: &Segments, run: &[StoredBatch], mut end: FlushedPosition) {
+        let mut extent = self.segment.extent_mut();
+        for batch in run {
+            extent.indexes.observe(&BatchPlace {
+                position: end.position,
+                size_bytes: batch.bytes.len(),
+                last_offset: Offset(batch.next_offset.0 - 1),
+                max_timestamp: batch.max_timestamp,
+            });
+            end.position += batch.bytes.len() as u64;
+            end.next_offset = batch.next_offset;
+        }
+        extent.end = end.position;
+        extent.next_offset = end.next_offset;
+        drop(extent);
+        segments.layout_mut().end = end;
+    }
+
+    /// Writes the index entries that are not in the files.
+    fn store_indexes(&mut self) -> Result<(), SegmentError> {
+        let (offset_count, time_count) = self.stored_counts;
+        let (counts, (offsets, times)) = {
+            let extent = self.segment.extent();
+            let counts = extent.indexes.counts();
+            if counts == self.stored_counts {
+                return Ok(());
+            }
+            (counts, extent.indexes.encode_from(offset_count, time_count))
+        };
+        let (offset_bytes, time_bytes) = sizes(self.stored_counts);
+        let paths = &self.segment.paths;
+        for (file, path, bytes, position) in [
+            (&self.offset_index, &paths.offset_index, offsets, offset_bytes),
+            (&self.time_index, &paths.time_index, times, time_bytes),
+        ] {
+            if !bytes.is_empty() {
+                file.write_at(&[IoSlice::new(&bytes)], position as u64)
+                    .map_err(SegmentError::io(FileOperation::Write, path))?;
+            }
+        }
+        self.stored_counts = counts;
+        Ok(())
+    }
+}
+
+/// Begins the segment at `base_offset`; the one before it, if it has data, is closed.
+fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, SegmentError> {
+    let Place { disk, dir, options } = &segments.place;
+    disk.create_dir_all(dir)
+        .map_err(SegmentError::io(FileOperation::Create, dir))?;
+    let paths = SegmentPaths::new(dir, base_offset);
+    let file = create_empty(&segments.place, &paths.log)?;
+    let offset_index = create_empty(&segments.place, &paths.offset_index)?;
+    let time_index = create_empty(&segments.place, &paths.time_index)?;
+    let segment = Arc::new(OpenSegment::create(
+        paths,
+        file,
+        base_offset,
+        options.index_interval_bytes,
+    ));
+    let mut layout = segments.layout_mut();
+    if let Some(closed) = layout.active.replace(Arc::clone(&segment)) {
+        layout.closed.push(ClosedSegment::known(&closed));
+    }
+    layout.end.segment = base_offset;
+    layout.end.position = 0;
+    drop(layout);
+    Ok(ActiveFiles {
+        segment,
+        offset_index,
+        time_index,
+        stored_counts: (0, 0),
+        allocated_bytes: 0,
+    })
+}
+
+/// An empty file; one that is there was left by a crash, or by an attempt that failed, and holds nothing.
+fn create_empty(place: &Place, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
+    match place.disk.open(path, OpenMode::CreateNew) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let file = place
+                .disk
+                .open(path, OpenMode::ReadWrite)
+                .map_err(SegmentError::io(FileOperation::Open, path))?;
+            file.truncate(0)
+                .map_err(SegmentError::io(FileOperation::Truncate, path))?;
+            Ok(file)
+        }
+        created => created.map_err(SegmentError::io(FileOperation::Create, path)),
+    }
+}
+
+/// Whether `batch` may be at `position` of the segment that ends at `end`.
+fn fits(end: &FlushedPosition, batch: &StoredBatch, position: u64, segment_size_max_bytes: u64) -> bool {
+    position + batch.bytes.len() as u64 <= segment_size_max_bytes.min(SEGMENT_SIZE_LIMIT_BYTES)
+        && batch.next_offset.0 - 1 - end.segment.0 <= RELATIVE_OFFSET_MAX
+}
+
+/// Bytes that so many entries take in each index file.
+fn sizes((offset_count, time_count): (usize, usize)) -> (usize, usize) {
+    (
+        offset_count * OffsetEntry::SIZE_BYTES,
+        time_count * TimeEntry::SIZE_BYTES,
+    )
+}
+
+/// The folder that holds `dir`.
+fn parent_of(dir: &Path) -> &Path {
+    match dir.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
