@@ -118,6 +118,8 @@ impl Layer {
             "connections_max" => self.connections_max = Some(value.parse()?),
             "frame_size_max_bytes" => self.frame_size_max_bytes = Some(value.parse()?),
             "fetch_size_max_bytes" => self.fetch_size_max_bytes = Some(value.parse()?),
+            // Names the file, not a value in it.
+            "config" => {}
             // Service discovery puts variables of the same prefix into containers.
             _ => tracing::warn!(key, "environment variable with an unknown key is ignored"),
         }
@@ -201,6 +203,7 @@ fn host_and_port(address: &str) -> anyhow::Result<(String, u16)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         pairs
@@ -263,7 +266,7 @@ mod tests {
             } else {
                 value.to_owned()
             };
-            file.push_str(&format!("{key} = {written}\n"));
+            writeln!(file, "{key} = {written}").unwrap();
             environment.push((format!("DOORBUSTER_{}", key.to_uppercase()), value.to_owned()));
         }
         let from_file = Layer::from_toml("f.toml", &file).unwrap();

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use doorbuster::broker::BrokerConfig;
-use doorbuster::commerce::load::audit::Plant;
 use doorbuster::commerce::load::driver::SHOPPERS_MAX;
 use doorbuster::commerce::load::ids::RunId;
+use doorbuster::commerce::load::plant::Plant;
 use doorbuster::commerce::load::report::{Report, Verdict};
 use doorbuster::commerce::load::sale;
 use doorbuster::commerce::load::scenario::Scenario;
@@ -33,14 +33,19 @@ const QUEUED_MOMENTS: usize = 4;
 /// Exit code of a sale that came out wrong.
 const EXIT_INCORRECT: u8 = 1;
 
+/// What `doorbuster flash-sale --help` says below the options.
+const MORE_HELP: &str = "\
+Without --bootstrap, the broker and the reservation engine run in this process, with a real TCP listener \
+on a free port, and the crowd comes over TCP. At the end the log is read again and recounted: nothing may \
+be oversold, lost or done twice.
+
+Latency is counted from the moment a shopper meant to act, so that a shop that falls behind cannot hide it.
+
+Exit codes: 0 the sale was correct, 1 it was not, 2 it could not be held.";
+
 /// Arguments of `doorbuster flash-sale`.
-///
-/// Without --bootstrap, the broker and the reservation engine run in this process, with a real TCP
-/// listener on a free port, and the crowd comes over TCP. At the end the log is read again and recounted:
-/// nothing may be oversold, lost or done twice. Exits with 0 when that holds, with 1 when it does not,
-/// with 2 when the sale could not be held.
 #[derive(Debug, clap::Args)]
-#[command(about = "Let a crowd storm the shop, and check that not one unit was sold twice")]
+#[command(after_long_help = MORE_HELP)]
 pub struct Arguments {
     /// Decides who comes when and does what; the same seed is the same crowd
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
@@ -137,9 +142,9 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Shop::Embedded { data_dir } => hold_embedded_sale(&plan, data_dir.clone())?,
     };
     if plan.json {
-        output::json(&report)?
+        output::json(&report)?;
     } else {
-        output::result(&report)?
+        output::result(&report)?;
     }
     Ok(match report.verdict {
         Verdict::Correct => ExitCode::SUCCESS,

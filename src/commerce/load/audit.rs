@@ -13,15 +13,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::answer::AnswerKind;
-use super::catalogue::{Article, Catalogue};
 use super::client::{Client, for_each_record};
 use super::driver::Recorded;
 use super::error::SaleError;
 use super::ids::{RunId, StepId};
 use super::ledger::Ledger;
+use super::plant::{Plant, Planter};
 use super::reader::{answer_of, for_each_event};
 use super::scenario::PARTITION;
-use crate::commerce::inventory::{Audit, COMMANDS_TOPIC, Command, EVENTS_TOPIC, Event, Line, Outcome};
+use crate::commerce::inventory::{Audit, COMMANDS_TOPIC, Command, EVENTS_TOPIC, Event};
 
 /// Bytes of one fetch of the audit, which nothing else waits for. 1 MiB.
 const FETCH_SIZE_MAX_BYTES: i32 = 1024 * 1024;
@@ -58,17 +58,6 @@ pub struct Findings {
     pub contradictions: u64,
 }
 
-/// A fault to plant into what was read, so that the verdict can be seen to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// A reservation of more units than there are.
-    Oversell,
-    /// An answer that is missing.
-    Loss,
-    /// A reservation granted twice.
-    Duplicate,
-}
-
 /// Reads the run's part of both topics at `address` and judges it.
 ///
 /// # Errors
@@ -87,19 +76,19 @@ pub async fn recount(
         |records, from| for_each_command(records, from, |offset, command| recount.command(offset, command)),
     )
     .await?;
-    let mut planter = Planter::new(plant);
+    let mut planter = Planter::new(recorded.run, plant);
     read_through(
         &mut broker,
         EVENTS_TOPIC,
         recorded.start.events,
         |records, from| {
             for_each_event(records, from, |event| {
-                planter.pass(event, |event| recount.event(event))
+                planter.pass(event, |event| recount.event(event));
             })
         },
     )
     .await?;
-    if let Some(event) = planter.last(recorded.run, &recorded.catalogue) {
+    if let Some(event) = planter.last(&recorded.catalogue) {
         recount.event(&event);
     }
     Ok(recount.finish(&recorded.ledger))
@@ -138,66 +127,6 @@ fn for_each_command(
         topic: COMMANDS_TOPIC,
         source,
     })
-}
-
-/// Plants a fault into the stream of events.
-#[derive(Debug)]
-struct Planter {
-    plant: Option<Plant>,
-    planted: bool,
-    newest_ms: i64,
-}
-
-impl Planter {
-    fn new(plant: Option<Plant>) -> Planter {
-        Planter {
-            plant,
-            planted: false,
-            newest_ms: 0,
-        }
-    }
-
-    fn pass(&mut self, event: &Event, mut sink: impl FnMut(&Event)) {
-        let is_first_grant = !self.planted && matches!(event.outcome, Outcome::Reserved { .. });
-        self.planted |= is_first_grant;
-        self.newest_ms = event.at_ms;
-        match self.plant {
-            Some(Plant::Loss) if is_first_grant => {}
-            Some(Plant::Duplicate) if is_first_grant => {
-                sink(event);
-                sink(event);
-            }
-            _ => sink(event),
-        }
-    }
-
-    /// The event to be planted behind all others.
-    fn last(&self, run: RunId, catalogue: &Catalogue) -> Option<Event> {
-        if self.plant != Some(Plant::Oversell) {
-            return None;
-        }
-        let stranger = StepId {
-            shopper: u32::MAX,
-            step: u16::MAX,
-        };
-        let sku = catalogue.sku(Article::DOORBUSTER).to_owned();
-        let outcome = Outcome::Reserved {
-            customer: "nobody".to_owned(),
-            lines: vec![Line {
-                sku,
-                quantity: catalogue.units() + 1,
-            }],
-            ttl_ms: 1,
-            expires_at_ms: self.newest_ms,
-        };
-        Some(Event {
-            outcome,
-            command: run.command(stranger),
-            reservation: Some(run.reservation(stranger)),
-            command_offset: None,
-            at_ms: self.newest_ms,
-        })
-    }
 }
 
 /// Counts everything anew from the two streams.
@@ -301,6 +230,8 @@ impl Recount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commerce::inventory::{Line, Outcome};
+    use crate::commerce::load::catalogue::{Article, Catalogue};
 
     const UNITS: u32 = 3;
 
@@ -407,11 +338,11 @@ mod tests {
             for (offset, command) in (0..).zip(&self.commands) {
                 recount.command(offset, command);
             }
-            let mut planter = Planter::new(plant);
+            let mut planter = Planter::new(run(), plant);
             for event in &self.events {
                 planter.pass(event, |event| recount.event(event));
             }
-            if let Some(event) = planter.last(run(), &catalogue()) {
+            if let Some(event) = planter.last(&catalogue()) {
                 recount.event(&event);
             }
             recount.finish(&self.ledger)

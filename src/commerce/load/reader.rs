@@ -76,7 +76,7 @@ async fn read_until_closed(
         let at = Instant::now();
         let mut answers = Vec::new();
         offset = for_each_event(fetched.records, offset, |event| {
-            answers.extend(answer_of(run, event))
+            answers.extend(answer_of(run, event));
         })?;
         if !answers.is_empty() && sender.send(Ok(Answers { at, answers })).await.is_err() {
             break;

@@ -1,9 +1,10 @@
 //! One flash sale from stocking to verdict, at any broker with a reservation engine behind it.
 
-use super::audit::{self, Findings, Plant};
+use super::audit::{self, Findings};
 use super::driver::Driver;
 use super::error::SaleError;
 use super::ids::RunId;
+use super::plant::Plant;
 use super::progress::{Phase, Progress};
 use super::scenario::Scenario;
 use super::tally::Tally;
