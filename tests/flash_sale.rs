@@ -160,10 +160,18 @@ fn sales_at_a_running_daemon_are_correct_one_after_the_other() {
     let daemon = Daemon::start(&folder.path().join("data"), "127.0.0.1:0");
     let address = daemon.address();
     for seed in ["1", "2"] {
-        let all = [&["flash-sale", "--json", "--bootstrap", &address, "--seed", seed][..], &SMALL].concat();
+        let all = [
+            &["flash-sale", "--json", "--bootstrap", &address, "--seed", seed][..],
+            &SMALL,
+        ]
+        .concat();
         let output = doorbuster(folder.path(), &all);
         let report: Report = serde_json::from_slice(&output.stdout).unwrap();
-        assert_eq!((report.verdict, output.status.code()), (Verdict::Correct, Some(0)), "{report}");
+        assert_eq!(
+            (report.verdict, output.status.code()),
+            (Verdict::Correct, Some(0)),
+            "{report}"
+        );
     }
     assert_eq!(daemon.stop(signal_named("SIGTERM")).code, Some(0));
 }
