@@ -296,10 +296,10 @@ fn fill(client: &Client, random: &mut Random) -> (Vec<Vec<u8>>, KafkaError) {
     panic!("a disk of 64 MiB took {TRIES_MAX} records of 100 kB");
 }
 
-/// Produces until a record is taken again, and 20 more.
+/// Produces until a record is taken again, and 5 more.
 fn produce_until_taken(client: &Client, mut acknowledged: Vec<Vec<u8>>, random: &mut Random) -> Vec<Vec<u8>> {
     let begun = Instant::now();
-    let goal = acknowledged.len() + 21;
+    let goal = acknowledged.len() + 6;
     while acknowledged.len() < goal {
         let value = random.bytes(100_000);
         match client.produce("filling", 0, &value) {

@@ -71,7 +71,8 @@ pub(super) fn append(
     records: Vec<KeyedRecord>,
 ) -> Result<Append, StateError> {
     let batch = build_batch(now_ms, records).ok_or(StateError::TooLarge { topic })?;
-    partition.append(batch).map_err(|source| StateError::Append { topic, source })
+    // Commits go on while a full disk refuses records.
+    partition.clone().with_reserve().append(batch).map_err(|source| StateError::Append { topic, source })
 }
 
 /// One uncompressed v2 batch of `records`.
