@@ -17,6 +17,9 @@ const SEED: u64 = 7;
 const DATA_SIZE_BYTES: usize = 64 * 1024 * 1024;
 const VALUE_SIZE_BYTES: usize = 256;
 
+/// Appended before waiting: the log's queue is bounded.
+const UNWAITED_MAX_BYTES: usize = 4 * 1024 * 1024;
+
 /// Where the batches are that are read.
 #[derive(Clone, Copy, Debug)]
 enum Source {
@@ -46,7 +49,7 @@ fn fill(records_per_batch: usize, source: Source) -> Filled {
     let topic = log.create_topic("bench", &spec).expect("a new log has no topic");
     let partition = topic.partitions[0].clone();
     let random = SimulatedRandom::new(SEED);
-    let (mut size_bytes, mut next_record) = (0, 0);
+    let (mut size_bytes, mut unwaited_bytes, mut next_record) = (0, 0, 0);
     while size_bytes < DATA_SIZE_BYTES {
         let mut builder = BatchBuilder::new(Timestamp(next_record));
         for _ in 0..records_per_batch {
@@ -63,10 +66,11 @@ fn fill(records_per_batch: usize, source: Source) -> Filled {
         }
         let batch = builder.finish();
         size_bytes += batch.len();
+        unwaited_bytes += batch.len();
         let append = partition.append(batch).expect("the log takes it");
-        // Waits once per some megabytes: the queue is bounded.
-        if size_bytes % (4 * 1024 * 1024) < records_per_batch * VALUE_SIZE_BYTES {
+        if unwaited_bytes > UNWAITED_MAX_BYTES {
             append.wait().expect("the disk takes it");
+            unwaited_bytes = 0;
         }
     }
     while partition.high_watermark() < Offset(next_record as u64) {

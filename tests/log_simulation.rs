@@ -1,5 +1,7 @@
 //! The log on the simulated disk: a power cut at every operation, and what must come back.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;

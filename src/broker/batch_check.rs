@@ -42,7 +42,11 @@ pub(super) fn check(records: &Bytes, topic: &Topic) -> Result<(), BatchRefusal> 
         .and_then(|value| value.parse().ok())
         .unwrap_or(MESSAGE_SIZE_MAX_DEFAULT_BYTES);
     check_header(records, size_max_bytes)?;
-    if topic.configs.get("cleanup.policy").is_some_and(|policy| policy.contains("compact")) {
+    if topic
+        .configs
+        .get("cleanup.policy")
+        .is_some_and(|policy| policy.contains("compact"))
+    {
         return check_keys(records);
     }
     Ok(())
@@ -50,13 +54,22 @@ pub(super) fn check(records: &Bytes, topic: &Topic) -> Result<(), BatchRefusal> 
 
 fn check_header(records: &Bytes, size_max_bytes: usize) -> Result<(), BatchRefusal> {
     if records.is_empty() {
-        return refuse(ErrorCode::INVALID_RECORD, "a produce request must carry a record batch per partition");
+        return refuse(
+            ErrorCode::INVALID_RECORD,
+            "a produce request must carry a record batch per partition",
+        );
     }
     let Some(header) = records.get(..HEADER_SIZE_BYTES) else {
-        return refuse(ErrorCode::CORRUPT_MESSAGE, "the record batch is shorter than its header");
+        return refuse(
+            ErrorCode::CORRUPT_MESSAGE,
+            "the record batch is shorter than its header",
+        );
     };
     if header[MAGIC_POSITION] != 2 {
-        return refuse(ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT, "only record batches of magic 2 are taken");
+        return refuse(
+            ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT,
+            "only record batches of magic 2 are taken",
+        );
     }
     let length: [u8; 4] = [
         header[LENGTH_POSITION],
@@ -65,14 +78,23 @@ fn check_header(records: &Bytes, size_max_bytes: usize) -> Result<(), BatchRefus
         header[LENGTH_POSITION + 3],
     ];
     let Ok(length) = usize::try_from(i32::from_be_bytes(length)) else {
-        return refuse(ErrorCode::CORRUPT_MESSAGE, "the length of the record batch is negative");
+        return refuse(
+            ErrorCode::CORRUPT_MESSAGE,
+            "the length of the record batch is negative",
+        );
     };
     let size_bytes = length + LENGTH_EXCLUDED_BYTES;
     if size_bytes > size_max_bytes.min(BATCH_SIZE_MAX_BYTES) {
-        return refuse(ErrorCode::MESSAGE_TOO_LARGE, "the record batch is larger than max.message.bytes");
+        return refuse(
+            ErrorCode::MESSAGE_TOO_LARGE,
+            "the record batch is larger than max.message.bytes",
+        );
     }
     if size_bytes < records.len() {
-        return refuse(ErrorCode::INVALID_RECORD, "more than one record batch for a partition");
+        return refuse(
+            ErrorCode::INVALID_RECORD,
+            "more than one record batch for a partition",
+        );
     }
     if size_bytes > records.len() {
         return refuse(ErrorCode::CORRUPT_MESSAGE, "the record batch is cut short");
@@ -85,7 +107,10 @@ fn check_header(records: &Bytes, size_max_bytes: usize) -> Result<(), BatchRefus
         return refuse(ErrorCode::INVALID_REQUEST, "transactions are not served");
     }
     if attributes & COMPRESSION_MASK > CODEC_MAX {
-        return refuse(ErrorCode::UNSUPPORTED_COMPRESSION_TYPE, "the compression codec is unknown");
+        return refuse(
+            ErrorCode::UNSUPPORTED_COMPRESSION_TYPE,
+            "the compression codec is unknown",
+        );
     }
     Ok(())
 }
@@ -94,9 +119,10 @@ fn check_header(records: &Bytes, size_max_bytes: usize) -> Result<(), BatchRefus
 fn check_keys(records: &Bytes) -> Result<(), BatchRefusal> {
     match RecordBatch::decode(&mut records.clone(), RecordDecodeLimits::default()) {
         Err(_) => refuse(ErrorCode::CORRUPT_MESSAGE, "the records do not decode"),
-        Ok(batch) if batch.records.iter().any(|record| record.key.is_none()) => {
-            refuse(ErrorCode::INVALID_RECORD, "compacted topic takes only records with a key")
-        }
+        Ok(batch) if batch.records.iter().any(|record| record.key.is_none()) => refuse(
+            ErrorCode::INVALID_RECORD,
+            "compacted topic takes only records with a key",
+        ),
         Ok(_) => Ok(()),
     }
 }
@@ -138,14 +164,23 @@ mod tests {
         };
         change(&mut batch);
         let mut bytes = BytesMut::new();
-        batch.encode_into(&mut bytes, RecordEncodeLimits::default()).unwrap();
+        batch
+            .encode_into(&mut bytes, RecordEncodeLimits::default())
+            .unwrap();
         bytes.freeze()
     }
 
     fn topic(configs: &[(&str, &str)]) -> Topic {
-        let configs: BTreeMap<_, _> =
-            configs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Topic { name: "t".to_owned(), id: TopicId([1; 16]), configs, partitions: Vec::new() }
+        let configs: BTreeMap<_, _> = configs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect();
+        Topic {
+            name: "t".to_owned(),
+            id: TopicId([1; 16]),
+            configs,
+            partitions: Vec::new(),
+        }
     }
 
     fn error_of(records: &Bytes, topic: &Topic) -> ErrorCode {
@@ -154,7 +189,12 @@ mod tests {
 
     #[test]
     fn one_intact_batch_passes() {
-        for compression in [Compression::None, Compression::Gzip, Compression::Lz4, Compression::Zstd] {
+        for compression in [
+            Compression::None,
+            Compression::Gzip,
+            Compression::Lz4,
+            Compression::Zstd,
+        ] {
             let records = batch(None, |batch| batch.compression = compression);
             assert_eq!(error_of(&records, &topic(&[])), ErrorCode::NONE);
         }
@@ -168,7 +208,11 @@ mod tests {
         assert_eq!(error_of(&two, &plain), ErrorCode::INVALID_RECORD);
         assert_eq!(error_of(&Bytes::new(), &plain), ErrorCode::INVALID_RECORD);
         for length in 1..one.len() {
-            assert_eq!(error_of(&one.slice(..length), &plain), ErrorCode::CORRUPT_MESSAGE, "{length}");
+            assert_eq!(
+                error_of(&one.slice(..length), &plain),
+                ErrorCode::CORRUPT_MESSAGE,
+                "{length}"
+            );
         }
     }
 
@@ -196,7 +240,10 @@ mod tests {
     fn old_formats_are_refused() {
         let mut bytes = BytesMut::from(&batch(None, |_| {})[..]);
         bytes[MAGIC_POSITION] = 1;
-        assert_eq!(error_of(&bytes.freeze(), &topic(&[])), ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT);
+        assert_eq!(
+            error_of(&bytes.freeze(), &topic(&[])),
+            ErrorCode::UNSUPPORTED_FOR_MESSAGE_FORMAT
+        );
     }
 
     #[test]
@@ -204,7 +251,10 @@ mod tests {
         let records = batch(None, |_| {});
         let exact = records.len().to_string();
         let below = (records.len() - 1).to_string();
-        assert_eq!(error_of(&records, &topic(&[("max.message.bytes", &exact)])), ErrorCode::NONE);
+        assert_eq!(
+            error_of(&records, &topic(&[("max.message.bytes", &exact)])),
+            ErrorCode::NONE
+        );
         let error = error_of(&records, &topic(&[("max.message.bytes", &below)]));
         assert_eq!(error, ErrorCode::MESSAGE_TOO_LARGE);
     }

@@ -79,8 +79,13 @@ fn read_on(
 ) -> usize {
     for (fetch, read) in fetches.iter().zip(reads) {
         while let Some(next) = next_offset(&read.records).filter(|next| *next < read.high_watermark) {
-            let left = fetch.max_bytes.saturating_sub(read.size_bytes()).min(max_bytes - size_bytes);
-            let Ok(mut more) = fetch.partition.read(next, left) else { break };
+            let left = fetch
+                .max_bytes
+                .saturating_sub(read.size_bytes())
+                .min(max_bytes - size_bytes);
+            let Ok(mut more) = fetch.partition.read(next, left) else {
+                break;
+            };
             let more_bytes: usize = more.iter().map(Bytes::len).sum();
             if more_bytes == 0 || more_bytes > left {
                 break;
@@ -139,12 +144,22 @@ fn read_all(fetches: &[PartitionFetch], max_bytes: usize) -> Vec<PartitionRead> 
 fn read_partition(fetch: &PartitionFetch, max_bytes: usize) -> PartitionRead {
     let high_watermark = fetch.partition.high_watermark();
     let log_start = fetch.partition.log_start();
-    let failed = |error| PartitionRead { error, high_watermark, log_start, records: Vec::new() };
+    let failed = |error| PartitionRead {
+        error,
+        high_watermark,
+        log_start,
+        records: Vec::new(),
+    };
     let Ok(from) = u64::try_from(fetch.from) else {
         return failed(ErrorCode::OFFSET_OUT_OF_RANGE);
     };
     match fetch.partition.read(Offset(from), max_bytes) {
-        Ok(records) => PartitionRead { error: ErrorCode::NONE, high_watermark, log_start, records },
+        Ok(records) => PartitionRead {
+            error: ErrorCode::NONE,
+            high_watermark,
+            log_start,
+            records,
+        },
         Err(ReadError::OutOfRange { .. }) => failed(ErrorCode::OFFSET_OUT_OF_RANGE),
         Err(ReadError::Deleted) => failed(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         Err(error @ ReadError::Segment(_)) => {

@@ -51,8 +51,12 @@ pub(super) fn open(log: &Log, name: &'static str, partitions: u32) -> Result<Arc
     if let Some(topic) = log.topic(name) {
         return Ok(topic);
     }
-    let mut spec = TopicSpec { partitions, ..TopicSpec::default() };
-    spec.configs.insert("cleanup.policy".to_owned(), "compact".to_owned());
+    let mut spec = TopicSpec {
+        partitions,
+        ..TopicSpec::default()
+    };
+    spec.configs
+        .insert("cleanup.policy".to_owned(), "compact".to_owned());
     match log.create_topic(name, &spec) {
         Ok(topic) => Ok(topic),
         Err(TopicError::Exists { name: existing }) => {
@@ -72,7 +76,11 @@ pub(super) fn append(
 ) -> Result<Append, StateError> {
     let batch = build_batch(now_ms, records).ok_or(StateError::TooLarge { topic })?;
     // Commits go on while a full disk refuses records.
-    partition.clone().with_reserve().append(batch).map_err(|source| StateError::Append { topic, source })
+    partition
+        .clone()
+        .with_reserve()
+        .append(batch)
+        .map_err(|source| StateError::Append { topic, source })
 }
 
 /// One uncompressed v2 batch of `records`.
@@ -106,7 +114,9 @@ fn build_batch(now_ms: i64, records: Vec<KeyedRecord>) -> Option<Bytes> {
         records: records.collect(),
     };
     let mut buffer = BytesMut::new();
-    batch.encode_into(&mut buffer, RecordEncodeLimits::default()).ok()?;
+    batch
+        .encode_into(&mut buffer, RecordEncodeLimits::default())
+        .ok()?;
     Some(buffer.freeze())
 }
 
@@ -123,7 +133,10 @@ pub(super) fn fold(
             .read(offset, FOLD_READ_BYTES)
             .map_err(|source| StateError::Read { topic, source })?;
         let mut bytes = Bytes::from(parts.concat());
-        let malformed = StateError::Malformed { topic, offset: offset.0 };
+        let malformed = StateError::Malformed {
+            topic,
+            offset: offset.0,
+        };
         if bytes.is_empty() {
             return Err(malformed);
         }
@@ -136,7 +149,13 @@ pub(super) fn fold(
             for record in batch.records {
                 let Some(key) = record.key else { continue };
                 let offset = Offset(base_offset + record.offset_delta as u64);
-                fold(offset, KeyedRecord { key, value: record.value });
+                fold(
+                    offset,
+                    KeyedRecord {
+                        key,
+                        value: record.value,
+                    },
+                );
             }
         }
     }
@@ -149,7 +168,10 @@ mod tests {
 
     #[test]
     fn a_batch_holds_its_records_in_order() {
-        let record = |key: &'static str, value| KeyedRecord { key: Bytes::from(key), value };
+        let record = |key: &'static str, value| KeyedRecord {
+            key: Bytes::from(key),
+            value,
+        };
         let records = vec![record("a", Some(Bytes::from("1"))), record("b", None)];
         let mut bytes = build_batch(5, records.clone()).unwrap();
         let batch = RecordBatch::decode(&mut bytes, RecordDecodeLimits::default()).unwrap();
@@ -157,7 +179,10 @@ mod tests {
         let decoded: Vec<_> = batch
             .records
             .into_iter()
-            .map(|record| KeyedRecord { key: record.key.unwrap(), value: record.value })
+            .map(|record| KeyedRecord {
+                key: record.key.unwrap(),
+                value: record.value,
+            })
             .collect();
         assert_eq!(decoded, records);
     }

@@ -75,7 +75,11 @@ impl RecordKey {
         let mut buffer = BytesMut::new();
         let mut encoder = Encoder::new(&mut buffer);
         match self {
-            RecordKey::Offset { group, topic, partition } => {
+            RecordKey::Offset {
+                group,
+                topic,
+                partition,
+            } => {
                 encoder.write_i16(OFFSET_KEY_VERSION)?;
                 encoder.write_string(&StrBytes::from(group.as_str()))?;
                 encoder.write_string(&StrBytes::from(topic.as_str()))?;
@@ -98,7 +102,9 @@ impl RecordKey {
                 topic: decoder.read_string()?.into_string(),
                 partition: decoder.read_i32()?,
             }),
-            GROUP_KEY_VERSION => Some(RecordKey::Group { group: decoder.read_string()?.into_string() }),
+            GROUP_KEY_VERSION => Some(RecordKey::Group {
+                group: decoder.read_string()?.into_string(),
+            }),
             _ => None,
         })
     }
@@ -128,7 +134,12 @@ impl OffsetValue {
         let leader_epoch = if version >= 3 { decoder.read_i32()? } else { -1 };
         let metadata = read_string(&mut decoder, version)?;
         let commit_timestamp_ms = decoder.read_i64()?;
-        Ok(Some(OffsetValue { offset, leader_epoch, metadata, commit_timestamp_ms }))
+        Ok(Some(OffsetValue {
+            offset,
+            leader_epoch,
+            metadata,
+            commit_timestamp_ms,
+        }))
     }
 }
 
@@ -173,7 +184,11 @@ impl GroupValue {
             members: Vec::new(),
         };
         let flexible = version >= FLEXIBLE_VALUE_VERSION;
-        let count = if flexible { decoder.read_compact_array_len()? } else { decoder.read_array_len()? };
+        let count = if flexible {
+            decoder.read_compact_array_len()?
+        } else {
+            decoder.read_array_len()?
+        };
         for _ in 0..count.get() {
             value.members.push(read_member(&mut decoder, version)?);
         }
@@ -190,8 +205,16 @@ fn read_member(decoder: &mut Decoder, version: i16) -> Result<GroupMemberValue, 
         client_host: read_string(decoder, version)?,
         rebalance_timeout_ms: decoder.read_i32()?,
         session_timeout_ms: decoder.read_i32()?,
-        subscription: if flexible { decoder.read_compact_bytes()? } else { decoder.read_bytes()? },
-        assignment: if flexible { decoder.read_compact_bytes()? } else { decoder.read_bytes()? },
+        subscription: if flexible {
+            decoder.read_compact_bytes()?
+        } else {
+            decoder.read_bytes()?
+        },
+        assignment: if flexible {
+            decoder.read_compact_bytes()?
+        } else {
+            decoder.read_bytes()?
+        },
     };
     if flexible {
         decoder.read_tagged_fields()?;
@@ -227,18 +250,33 @@ mod tests {
 
     #[test]
     fn offsets_have_kafkas_bytes() {
-        let key = RecordKey::Offset { group: "g".into(), topic: "t".into(), partition: 3 };
+        let key = RecordKey::Offset {
+            group: "g".into(),
+            topic: "t".into(),
+            partition: 3,
+        };
         assert_eq!(&key.encode().unwrap()[..], b"\0\x01\0\x01g\0\x01t\0\0\0\x03");
         assert_eq!(RecordKey::decode(key.encode().unwrap()).unwrap(), Some(key));
 
         let metadata = "m".to_owned();
-        let value = OffsetValue { offset: 5, leader_epoch: -1, metadata, commit_timestamp_ms: 6 };
+        let value = OffsetValue {
+            offset: 5,
+            leader_epoch: -1,
+            metadata,
+            commit_timestamp_ms: 6,
+        };
         let expected = b"\0\x03\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\0\x01m\0\0\0\0\0\0\0\x06";
         assert_eq!(&value.encode().unwrap()[..], expected);
-        assert_eq!(OffsetValue::decode(value.encode().unwrap()).unwrap(), Some(value.clone()));
+        assert_eq!(
+            OffsetValue::decode(value.encode().unwrap()).unwrap(),
+            Some(value.clone())
+        );
 
         let flexible = b"\0\x04\0\0\0\0\0\0\0\x05\xff\xff\xff\xff\x02m\0\0\0\0\0\0\0\x06\0";
-        assert_eq!(OffsetValue::decode(Bytes::from_static(flexible)).unwrap(), Some(value));
+        assert_eq!(
+            OffsetValue::decode(Bytes::from_static(flexible)).unwrap(),
+            Some(value)
+        );
     }
 
     #[test]
@@ -259,7 +297,13 @@ mod tests {
             protocol: Some("range".into()),
             leader: Some("m-1".into()),
             state_timestamp_ms: 9,
-            members: vec![member.clone(), GroupMemberValue { instance_id: None, ..member }],
+            members: vec![
+                member.clone(),
+                GroupMemberValue {
+                    instance_id: None,
+                    ..member
+                },
+            ],
         };
         assert_eq!(GroupValue::decode(value.encode().unwrap()).unwrap(), Some(value));
         let empty = GroupValue::default();

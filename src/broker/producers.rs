@@ -20,7 +20,9 @@ pub(super) struct ProducerIds {
 impl ProducerIds {
     /// An allocator that never gives out an id below `next`.
     pub(super) fn new(next: i64) -> ProducerIds {
-        ProducerIds { reserved: Mutex::new(next..next) }
+        ProducerIds {
+            reserved: Mutex::new(next..next),
+        }
     }
 
     /// A producer id that no producer has or had.

@@ -28,11 +28,17 @@ impl Broker {
     pub async fn bind(log: Log, config: BrokerConfig) -> Result<Broker, BrokerError> {
         let address = config.listen.clone();
         let listener = net::bind(&address).await?;
-        let local_addr = listener.local_addr().map_err(|source| BrokerError::Listen { address, source })?;
+        let local_addr = listener
+            .local_addr()
+            .map_err(|source| BrokerError::Listen { address, source })?;
         let opened = tokio::task::spawn_blocking(move || Node::open(log, config)).await;
         let node = opened.map_err(|_| StateError::Cancelled)??;
         tracing::info!(address = %local_addr, cluster_id = node.state.cluster_id, "broker listens");
-        Ok(Broker { node: Arc::new(node), listener, local_addr })
+        Ok(Broker {
+            node: Arc::new(node),
+            listener,
+            local_addr,
+        })
     }
 
     /// The address that clients can connect to.

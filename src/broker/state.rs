@@ -28,18 +28,27 @@ impl BrokerState {
         let mut cluster_id = None;
         let mut next_producer_id = 0;
         internal_topic::fold(BROKER_STATE, &topic.partitions[0], |_, record| {
-            let value = record.value.as_deref().and_then(|value| std::str::from_utf8(value).ok());
+            let value = record
+                .value
+                .as_deref()
+                .and_then(|value| std::str::from_utf8(value).ok());
             match (&record.key[..], value) {
                 (CLUSTER_ID_KEY, Some(value)) => cluster_id = Some(value.to_owned()),
                 (NEXT_PRODUCER_ID_KEY, Some(value)) => {
-                    next_producer_id = value.parse().map_or(next_producer_id, |id| next_producer_id.max(id));
+                    next_producer_id = value
+                        .parse()
+                        .map_or(next_producer_id, |id| next_producer_id.max(id));
                 }
                 _ => {}
             }
         })?;
         let known = cluster_id.is_some();
         let cluster_id = cluster_id.unwrap_or_else(random_cluster_id);
-        let state = BrokerState { topic, cluster_id, next_producer_id };
+        let state = BrokerState {
+            topic,
+            cluster_id,
+            next_producer_id,
+        };
         if !known {
             let value = Bytes::from(state.cluster_id.clone());
             let append = state.put(CLUSTER_ID_KEY, value, now_ms)?;
@@ -54,7 +63,10 @@ impl BrokerState {
     }
 
     fn put(&self, key: &'static [u8], value: Bytes, now_ms: i64) -> Result<Append, StateError> {
-        let record = KeyedRecord { key: Bytes::from_static(key), value: Some(value) };
+        let record = KeyedRecord {
+            key: Bytes::from_static(key),
+            value: Some(value),
+        };
         internal_topic::append(BROKER_STATE, &self.topic.partitions[0], now_ms, vec![record])
     }
 }
@@ -64,7 +76,9 @@ fn random_cluster_id() -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     // A first character of "-" reads as an option on a command line; Kafka avoids it too.
     let bits = uuid::Uuid::new_v4().as_u128() >> 1;
-    (0..22).map(|index| char::from(ALPHABET[((bits << 2) >> (126 - 6 * index)) as usize & 63])).collect()
+    (0..22)
+        .map(|index| char::from(ALPHABET[((bits << 2) >> (126 - 6 * index)) as usize & 63]))
+        .collect()
 }
 
 #[cfg(test)]
@@ -76,7 +90,11 @@ mod tests {
         for _ in 0..200 {
             let id = random_cluster_id();
             assert_eq!(id.len(), 22);
-            assert!(id.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'), "{id}");
+            assert!(
+                id.bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_'),
+                "{id}"
+            );
             assert!(!id.starts_with('-'));
         }
         assert_ne!(random_cluster_id(), random_cluster_id());

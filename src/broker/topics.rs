@@ -27,18 +27,33 @@ pub(super) enum TopicChangeError {
 
 impl Topics {
     pub(super) fn new(log: Log) -> Topics {
-        Topics { log, names: RwLock::default() }
+        Topics {
+            log,
+            names: RwLock::default(),
+        }
     }
 
     /// The topic of that name, unless it is hidden from clients.
     pub(super) fn by_name(&self, name: &str) -> Option<Arc<Topic>> {
-        if internal_topic::is_hidden(name) { None } else { self.log.topic(name) }
+        if internal_topic::is_hidden(name) {
+            None
+        } else {
+            self.log.topic(name)
+        }
     }
 
     /// The topic of that id.
     pub(super) fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
-        let known = self.names.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        if let Some(topic) = known.and_then(|name| self.by_name(&name)).filter(|topic| topic.id == id) {
+        let known = self
+            .names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned();
+        if let Some(topic) = known
+            .and_then(|name| self.by_name(&name))
+            .filter(|topic| topic.id == id)
+        {
             return Some(topic);
         }
         let topic = self.all().into_iter().find(|topic| topic.id == id);
@@ -91,7 +106,9 @@ pub(super) fn is_legal_name(name: &str) -> bool {
         && name.len() <= NAME_LENGTH_MAX
         && name != "."
         && name != ".."
-        && name.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
+        && name
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'))
 }
 
 #[cfg(test)]

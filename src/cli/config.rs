@@ -74,9 +74,15 @@ impl Layer {
     /// For bad TOML, an unknown key or a value of the wrong kind: with file, line and key.
     pub fn from_toml(name: &str, text: &str) -> anyhow::Result<Layer> {
         toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
+            let line = error
+                .span()
+                .map_or(1, |span| 1 + text[..span.start].matches('\n').count());
             let key = error.span().and_then(|span| text.get(span)).unwrap_or_default();
-            anyhow!("{name}:{line}: {}, at {:?}", error.message(), key.lines().next().unwrap_or_default())
+            anyhow!(
+                "{name}:{line}: {}, at {:?}",
+                error.message(),
+                key.lines().next().unwrap_or_default()
+            )
         })
     }
 
@@ -84,12 +90,12 @@ impl Layer {
     ///
     /// # Errors
     /// For a value of the wrong kind, with the variable's name.
-    pub fn from_environment(
-        variables: impl IntoIterator<Item = (String, String)>,
-    ) -> anyhow::Result<Layer> {
+    pub fn from_environment(variables: impl IntoIterator<Item = (String, String)>) -> anyhow::Result<Layer> {
         let mut layer = Layer::default();
         for (name, value) in variables {
-            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else { continue };
+            let Some(key) = name.strip_prefix(ENVIRONMENT_PREFIX) else {
+                continue;
+            };
             layer
                 .set(&key.to_ascii_lowercase(), value)
                 .with_context(|| format!("environment variable {name} is not understood"))?;
@@ -112,6 +118,8 @@ impl Layer {
             "connections_max" => self.connections_max = Some(value.parse()?),
             "frame_size_max_bytes" => self.frame_size_max_bytes = Some(value.parse()?),
             "fetch_size_max_bytes" => self.fetch_size_max_bytes = Some(value.parse()?),
+            // Names the file, not a value in it.
+            "config" => {}
             // Service discovery puts variables of the same prefix into containers.
             _ => tracing::warn!(key, "environment variable with an unknown key is ignored"),
         }
@@ -143,11 +151,19 @@ impl Layer {
     /// # Errors
     /// When a value makes no sense.
     pub fn resolve(self) -> anyhow::Result<ServeConfig> {
-        let advertised = self.advertised.as_deref().map(host_and_port).transpose().context("advertised")?;
+        let advertised = self
+            .advertised
+            .as_deref()
+            .map(host_and_port)
+            .transpose()
+            .context("advertised")?;
         let listen = self.listen.unwrap_or_else(|| "127.0.0.1:9092".to_owned());
         host_and_port(&listen).context("listen")?;
         for (key, value) in [
-            ("default_partitions", self.default_partitions.map(|value| value as usize)),
+            (
+                "default_partitions",
+                self.default_partitions.map(|value| value as usize),
+            ),
             ("connections_max", self.connections_max),
             ("frame_size_max_bytes", self.frame_size_max_bytes),
             ("fetch_size_max_bytes", self.fetch_size_max_bytes),
@@ -175,16 +191,25 @@ fn host_and_port(address: &str) -> anyhow::Result<(String, u16)> {
         .rsplit_once(':')
         .filter(|(host, _)| !host.is_empty())
         .ok_or_else(|| anyhow!("address {address:?} is not HOST:PORT"))?;
-    let port = port.parse().map_err(|_| anyhow!("address {address:?} has no port from 0 to 65535"))?;
-    Ok((host.trim_start_matches('[').trim_end_matches(']').to_owned(), port))
+    let port = port
+        .parse()
+        .map_err(|_| anyhow!("address {address:?} has no port from 0 to 65535"))?;
+    Ok((
+        host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fmt::Write;
 
     fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
     }
 
     #[test]
@@ -204,9 +229,15 @@ mod tests {
             let file = file.map_or(Ok(Layer::default()), |listen| {
                 Layer::from_toml("f.toml", &format!("listen = {listen:?}"))
             });
-            let pairs: Vec<_> = environment.map(|value| ("DOORBUSTER_LISTEN", value)).into_iter().collect();
+            let pairs: Vec<_> = environment
+                .map(|value| ("DOORBUSTER_LISTEN", value))
+                .into_iter()
+                .collect();
             let environment = Layer::from_environment(variables(&pairs)).unwrap();
-            let flags = Layer { listen: flag.map(str::to_owned), ..Layer::default() };
+            let flags = Layer {
+                listen: flag.map(str::to_owned),
+                ..Layer::default()
+            };
             let config = flags.or(environment).or(file.unwrap()).resolve().unwrap();
             assert_eq!(config.listen, expected, "{pairs:?} {flag:?}");
         }
@@ -230,8 +261,12 @@ mod tests {
         let mut file = String::new();
         let mut environment = Vec::new();
         for (key, value, quoted) in keys {
-            let written = if quoted { format!("{value:?}") } else { value.to_owned() };
-            file.push_str(&format!("{key} = {written}\n"));
+            let written = if quoted {
+                format!("{value:?}")
+            } else {
+                value.to_owned()
+            };
+            writeln!(file, "{key} = {written}").unwrap();
             environment.push((format!("DOORBUSTER_{}", key.to_uppercase()), value.to_owned()));
         }
         let from_file = Layer::from_toml("f.toml", &file).unwrap();
@@ -253,7 +288,10 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_file_are_named_with_file_line_and_key() {
-        check_refused("listen = \"a:1\"\n\nlisten_adress = \"b:2\"\n", &["shop.toml:3", "listen_adress"]);
+        check_refused(
+            "listen = \"a:1\"\n\nlisten_adress = \"b:2\"\n",
+            &["shop.toml:3", "listen_adress"],
+        );
         check_refused("# hello\nconnections_max = \"many\"\n", &["shop.toml:2", "many"]);
         check_refused("listen = \n", &["shop.toml:1"]);
         check_refused("[broker]\nlisten = \"a:1\"\n", &["shop.toml:1", "broker"]);
@@ -272,10 +310,20 @@ mod tests {
     #[test]
     fn senseless_values_are_refused() {
         for listen in ["9092", ":9092", "host:", "host:70000", "host:kafka"] {
-            let layer = Layer { listen: Some(listen.to_owned()), ..Layer::default() };
+            let layer = Layer {
+                listen: Some(listen.to_owned()),
+                ..Layer::default()
+            };
             assert!(layer.resolve().is_err(), "{listen}");
         }
-        assert!(Layer { connections_max: Some(0), ..Layer::default() }.resolve().is_err());
+        assert!(
+            Layer {
+                connections_max: Some(0),
+                ..Layer::default()
+            }
+            .resolve()
+            .is_err()
+        );
         assert_eq!(host_and_port("[::1]:9092").unwrap(), ("::1".to_owned(), 9092));
     }
 }

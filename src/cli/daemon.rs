@@ -38,11 +38,20 @@ impl Daemon {
             .thread_name("broker")
             .build()
             .context("starting the broker's threads")?;
-        let broker = runtime.block_on(Broker::bind(log.clone(), config)).context("starting the broker")?;
+        let broker = runtime
+            .block_on(Broker::bind(log.clone(), config))
+            .context("starting the broker")?;
         let address = broker.local_addr();
         let stop = CancellationToken::new();
         let broker = runtime.spawn(broker.run(stop.clone()));
-        Ok(Daemon { runtime, broker, stop, address, service, log })
+        Ok(Daemon {
+            runtime,
+            broker,
+            stop,
+            address,
+            service,
+            log,
+        })
     }
 
     /// The address that clients can connect to.
@@ -70,13 +79,26 @@ impl Daemon {
 
     /// Ends the requests in progress, closes the engine, flushes and closes the log.
     pub fn stop(self) -> anyhow::Result<()> {
-        let Daemon { runtime, broker, stop, service, log, .. } = self;
+        let Daemon {
+            runtime,
+            broker,
+            stop,
+            service,
+            log,
+            ..
+        } = self;
         stop.cancel();
-        let served = if broker.is_finished() { Ok(Ok(())) } else { runtime.block_on(broker) };
+        let served = if broker.is_finished() {
+            Ok(Ok(()))
+        } else {
+            runtime.block_on(broker)
+        };
         runtime.shutdown_background();
         service.stop();
         log.close().context("closing the log")?;
-        served.context("stopping the broker")?.context("stopping the broker")
+        served
+            .context("stopping the broker")?
+            .context("stopping the broker")
     }
 }
 
@@ -91,7 +113,10 @@ impl StopSignals {
     /// Takes both signals over; must be called inside a runtime.
     pub fn new() -> anyhow::Result<StopSignals> {
         let listen = |kind| signal(kind).context("listening for signals");
-        Ok(StopSignals { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(StopSignals {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
     }
 
     /// The name of the next signal.

@@ -7,9 +7,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::builder::RangedU64ValueParser;
 use doorbuster::broker::BrokerConfig;
-use doorbuster::commerce::load::audit::Plant;
 use doorbuster::commerce::load::driver::SHOPPERS_MAX;
 use doorbuster::commerce::load::ids::RunId;
+use doorbuster::commerce::load::plant::Plant;
 use doorbuster::commerce::load::report::{Report, Verdict};
 use doorbuster::commerce::load::sale;
 use doorbuster::commerce::load::scenario::Scenario;
@@ -33,14 +33,19 @@ const QUEUED_MOMENTS: usize = 4;
 /// Exit code of a sale that came out wrong.
 const EXIT_INCORRECT: u8 = 1;
 
+/// What `doorbuster flash-sale --help` says below the options.
+const MORE_HELP: &str = "\
+Without --bootstrap, the broker and the reservation engine run in this process, with a real TCP listener \
+on a free port, and the crowd comes over TCP. At the end the log is read again and recounted: nothing may \
+be oversold, lost or done twice.
+
+Latency is counted from the moment a shopper meant to act, so that a shop that falls behind cannot hide it.
+
+Exit codes: 0 the sale was correct, 1 it was not, 2 it could not be held.";
+
 /// Arguments of `doorbuster flash-sale`.
-///
-/// Without --bootstrap, the broker and the reservation engine run in this process, with a real TCP
-/// listener on a free port, and the crowd comes over TCP. At the end the log is read again and recounted:
-/// nothing may be oversold, lost or done twice. Exits with 0 when that holds, with 1 when it does not,
-/// with 2 when the sale could not be held.
 #[derive(Debug, clap::Args)]
-#[command(about = "Let a crowd storm the shop, and check that not one unit was sold twice")]
+#[command(after_long_help = MORE_HELP)]
 pub struct Arguments {
     /// Decides who comes when and does what; the same seed is the same crowd
     #[arg(long, default_value_t = 1, value_name = "NUMBER")]
@@ -115,7 +120,9 @@ impl Arguments {
             },
             shop: match self.bootstrap {
                 Some(address) => Shop::At(address),
-                None => Shop::Embedded { data_dir: self.data_dir },
+                None => Shop::Embedded {
+                    data_dir: self.data_dir,
+                },
             },
             json: self.json,
             plant: self.plant.map(|plant| match plant {
@@ -134,7 +141,11 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Shop::At(address) => hold_sale(&plan, address.clone(), None)?,
         Shop::Embedded { data_dir } => hold_embedded_sale(&plan, data_dir.clone())?,
     };
-    if plan.json { output::json(&report)? } else { output::result(&report)? }
+    if plan.json {
+        output::json(&report)?;
+    } else {
+        output::result(&report)?;
+    }
     Ok(match report.verdict {
         Verdict::Correct => ExitCode::SUCCESS,
         Verdict::Incorrect => ExitCode::from(EXIT_INCORRECT),
@@ -144,20 +155,31 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
 fn hold_embedded_sale(plan: &Plan, data_dir: Option<PathBuf>) -> anyhow::Result<Report> {
     let is_temporary = data_dir.is_none();
     let folder = data_dir.unwrap_or_else(|| {
-        PathBuf::from(format!("doorbuster-flash-sale-{:012x}", rand::random::<u64>() >> 16))
+        PathBuf::from(format!(
+            "doorbuster-flash-sale-{:012x}",
+            rand::random::<u64>() >> 16
+        ))
     });
     let sold = Log::open(&folder, LogOptions::default())
         .with_context(|| format!("opening data folder {}", folder.display()))
         .and_then(|log| {
             let write_path = log.status().write_path.to_string();
             let listen = "127.0.0.1:0".to_owned();
-            let daemon = Daemon::start(log, BrokerConfig { listen, ..BrokerConfig::default() })?;
+            let daemon = Daemon::start(
+                log,
+                BrokerConfig {
+                    listen,
+                    ..BrokerConfig::default()
+                },
+            )?;
             let report = hold_sale(plan, daemon.address().to_string(), Some(write_path));
             let stopped = daemon.stop();
             report.and_then(|report| stopped.map(|()| report))
         });
     let is_evidence = plan.plant.is_none()
-        && sold.as_ref().is_ok_and(|report| report.verdict == Verdict::Incorrect);
+        && sold
+            .as_ref()
+            .is_ok_and(|report| report.verdict == Verdict::Incorrect);
     match (is_temporary, is_evidence) {
         (true, true) => output::status(&format!("the log is kept in {} for a look", folder.display())),
         (true, false) => remove_folder(&folder),
@@ -170,7 +192,10 @@ fn remove_folder(folder: &std::path::Path) {
     if let Err(error) = std::fs::remove_dir_all(folder)
         && error.kind() != std::io::ErrorKind::NotFound
     {
-        output::status(&format!("cannot remove {}: {error}; remove it by hand", folder.display()));
+        output::status(&format!(
+            "cannot remove {}: {error}; remove it by hand",
+            folder.display()
+        ));
     }
 }
 
@@ -183,7 +208,9 @@ fn hold_sale(plan: &Plan, address: String, write_path: Option<String>) -> anyhow
     let crowd = std::thread::Builder::new()
         .name("crowd".to_owned())
         .spawn(move || -> anyhow::Result<_> {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
             let signals = runtime.block_on(async { StopSignals::new() })?;
             runtime.block_on(async {
                 let mut signals = signals;
@@ -205,8 +232,15 @@ fn hold_sale(plan: &Plan, address: String, write_path: Option<String>) -> anyhow
         view.show(&moment);
     }
     drop(view);
-    let sold = crowd.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
-    Ok(Report::new(&plan.scenario, &sold.tally, &sold.findings, write_path))
+    let sold = crowd
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+    Ok(Report::new(
+        &plan.scenario,
+        &sold.tally,
+        &sold.findings,
+        write_path,
+    ))
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -244,21 +278,34 @@ mod tests {
             connections: 2,
         };
         let shop = Shop::Embedded { data_dir: None };
-        assert_eq!(plan, Plan { scenario, shop, json: false, plant: None });
+        assert_eq!(
+            plan,
+            Plan {
+                scenario,
+                shop,
+                json: false,
+                plant: None
+            }
+        );
     }
 
     #[test]
     fn another_shop_has_its_own_data_folder() {
-        assert_eq!(resolve(&["--bootstrap", "shop:9092"]).shop, Shop::At("shop:9092".to_owned()));
+        assert_eq!(
+            resolve(&["--bootstrap", "shop:9092"]).shop,
+            Shop::At("shop:9092".to_owned())
+        );
         let both = ["flash-sale", "--bootstrap", "shop:9092", "--data-dir", "/tmp/x"];
         assert!(Harness::try_parse_from(both).is_err());
     }
 
     #[test]
     fn faults_can_be_planted() {
-        for (name, plant) in
-            [("oversell", Plant::Oversell), ("loss", Plant::Loss), ("duplicate", Plant::Duplicate)]
-        {
+        for (name, plant) in [
+            ("oversell", Plant::Oversell),
+            ("loss", Plant::Loss),
+            ("duplicate", Plant::Duplicate),
+        ] {
             assert_eq!(resolve(&["--plant", name]).plant, Some(plant));
         }
     }

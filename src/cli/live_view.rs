@@ -27,7 +27,11 @@ struct Line<'a> {
 impl LiveView {
     /// A view on which nothing is shown yet.
     pub fn new() -> LiveView {
-        LiveView { line: StatusLine::new(), shown_answers: 0, shown_at: Duration::ZERO }
+        LiveView {
+            line: StatusLine::new(),
+            shown_answers: 0,
+            shown_at: Duration::ZERO,
+        }
     }
 
     /// Shows a moment of the run, if it is time to.
@@ -38,7 +42,10 @@ impl LiveView {
         }
         let fresh = progress.answered.saturating_sub(self.shown_answers);
         let answers_per_second = fresh as f64 / passed.as_secs_f64().max(f64::EPSILON);
-        self.line.show(&Line { progress, answers_per_second });
+        self.line.show(&Line {
+            progress,
+            answers_per_second,
+        });
         self.shown_answers = progress.answered;
         self.shown_at = progress.elapsed;
     }
@@ -75,11 +82,18 @@ mod tests {
             attempted: 20,
             answered: 18,
             answers_per_second: 9.0,
-            latency_us: Percentiles { p99: 3_210, ..Percentiles::default() },
+            latency_us: Percentiles {
+                p99: 3_210,
+                ..Percentiles::default()
+            },
             doorbuster_left: 12,
             live_holds: 3,
         };
-        let line = Line { progress: &progress, answers_per_second: 7.0 }.to_string();
+        let line = Line {
+            progress: &progress,
+            answers_per_second: 7.0,
+        }
+        .to_string();
         assert_eq!(
             line,
             "  2.5 s  open            7/s  p99     3.21 ms  doorbusters left     12  live holds      3  answered       18"

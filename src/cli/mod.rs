@@ -18,13 +18,16 @@ use tracing_subscriber::EnvFilter;
 /// Exit code of a usage error or a failure.
 const EXIT_FAILURE: u8 = 2;
 
+/// What `--help` says of the log level.
+const LOG_LEVEL_HELP: &str = "What is logged to standard error: error, warn, info, debug, trace, or a filter \
+     such as warn,doorbuster::broker=debug [default: RUST_LOG, or warn]";
+
 /// A durable event log that speaks the Kafka protocol, with an inventory-reservation engine inside.
 #[derive(Debug, Parser)]
 #[command(version, about, propagate_version = true)]
 struct Arguments {
-    /// What is logged to standard error: error, warn, info, debug, trace, or a filter such as
-    /// "warn,doorbuster::broker=debug". RUST_LOG is used when this is not given [default: warn]
-    #[arg(long, global = true, value_name = "LEVEL")]
+    /// What is logged to standard error.
+    #[arg(long, global = true, value_name = "LEVEL", help = LOG_LEVEL_HELP, display_order = 1_000)]
     log_level: Option<String>,
     #[command(subcommand)]
     command: Command,
@@ -59,12 +62,18 @@ pub fn run() -> ExitCode {
 }
 
 fn start_logging(level: Option<&str>) -> anyhow::Result<()> {
-    let filter = match level.map(str::to_owned).or_else(|| std::env::var("RUST_LOG").ok()) {
+    let filter = match level
+        .map(str::to_owned)
+        .or_else(|| std::env::var("RUST_LOG").ok())
+    {
         Some(filter) => EnvFilter::try_new(&filter)
             .map_err(|error| anyhow::anyhow!("log level {filter:?} is not understood: {error}"))?,
         None => EnvFilter::new("warn"),
     };
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     Ok(())
 }
 

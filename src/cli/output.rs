@@ -55,7 +55,10 @@ pub struct StatusLine {
 impl StatusLine {
     /// A line on standard error.
     pub fn new() -> StatusLine {
-        StatusLine { redrawn: io::stderr().is_terminal(), drawn: false }
+        StatusLine {
+            redrawn: io::stderr().is_terminal(),
+            drawn: false,
+        }
     }
 
     /// Whether the line is redrawn in place.

@@ -13,18 +13,22 @@ use super::config::{Layer, ServeConfig};
 use super::daemon::{Daemon, StopSignals};
 use super::{EXIT_FAILURE, output};
 
+/// What `doorbuster serve --help` says below the options.
+const MORE_HELP: &str = "\
+Every key of the configuration file can also be set by an environment variable: DOORBUSTER_ and the key \
+in capitals, such as DOORBUSTER_DATA_DIR. Flags win over the environment, which wins over the file.
+
+Keys: listen, advertised, data_dir, insecure, plain_writes, auto_create_topics, default_partitions, \
+group_initial_rebalance_delay_ms, connections_max, frame_size_max_bytes, fetch_size_max_bytes.
+
+The reservation engine takes commands from the topic inventory.commands and answers on inventory.events.
+
+The first SIGTERM or SIGINT ends the requests in progress, flushes and exits with 0; a second one exits \
+at once. What was acknowledged is durable either way.";
+
 /// Arguments of `doorbuster serve`.
-///
-/// Every key of the configuration file can also be set by an environment variable: DOORBUSTER_ and the
-/// key in capitals, such as DOORBUSTER_DATA_DIR. Flags win over the environment, which wins over the
-/// file. Keys: listen, advertised, data_dir, insecure, plain_writes, auto_create_topics,
-/// default_partitions, group_initial_rebalance_delay_ms, connections_max, frame_size_max_bytes,
-/// fetch_size_max_bytes.
-///
-/// The first SIGTERM or SIGINT ends the requests in progress, flushes and exits with 0; a second one exits
-/// at once. What was acknowledged is durable either way.
 #[derive(Debug, clap::Args)]
-#[command(about = "Run the broker and the reservation engine until SIGTERM or SIGINT")]
+#[command(after_long_help = MORE_HELP)]
 pub struct Arguments {
     /// Address to listen on [default: 127.0.0.1:9092]
     #[arg(long, value_name = "HOST:PORT")]
@@ -96,28 +100,36 @@ fn check_reach(config: &ServeConfig) -> anyhow::Result<()> {
 
 fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
     let folder = config.data_dir.clone();
-    let log = Log::open(&folder, LogOptions { plain_writes: config.plain_writes, ..LogOptions::default() })
-        .with_context(|| format!("opening data folder {}", folder.display()))?;
+    let log = Log::open(
+        &folder,
+        LogOptions {
+            plain_writes: config.plain_writes,
+            ..LogOptions::default()
+        },
+    )
+    .with_context(|| format!("opening data folder {}", folder.display()))?;
     let write_path = log.status().write_path;
     let failed = watch(&log)?;
     let mut daemon = Daemon::start(log, broker_config(config))?;
+    // Before the ready line: whoever reads it may send a signal at once.
+    let mut signals = daemon.run_until(async { StopSignals::new() })??;
     output::status(&format!(
         "ready: listening on {}, data in {}, written by {write_path}",
         daemon.address(),
         folder.display(),
     ));
-    let stopped = daemon.run_until(async {
-        let mut signals = StopSignals::new()?;
+    let name = daemon.run_until(async {
         tokio::select! {
-            name = signals.next() => Ok((name, signals)),
+            name = signals.next() => Ok(name),
             Ok(failure) = failed => Err(failure).context(
                 "the log stopped after a failed write; nothing more is acknowledged: \
                  look at the disk, then start again",
             ),
         }
-    })?;
-    let (name, signals) = stopped?;
-    output::status(&format!("{name}: ending requests in progress, flushing; once more to exit at once"));
+    })??;
+    output::status(&format!(
+        "{name}: ending requests in progress, flushing; once more to exit at once"
+    ));
     exit_at_next(signals);
     daemon.stop()?;
     Ok(ExitCode::SUCCESS)
@@ -160,8 +172,12 @@ fn broker_config(config: ServeConfig) -> BrokerConfig {
             .group_initial_rebalance_delay
             .unwrap_or(defaults.group_initial_rebalance_delay),
         connections_max: config.connections_max.unwrap_or(defaults.connections_max),
-        frame_size_max_bytes: config.frame_size_max_bytes.unwrap_or(defaults.frame_size_max_bytes),
-        fetch_size_max_bytes: config.fetch_size_max_bytes.unwrap_or(defaults.fetch_size_max_bytes),
+        frame_size_max_bytes: config
+            .frame_size_max_bytes
+            .unwrap_or(defaults.frame_size_max_bytes),
+        fetch_size_max_bytes: config
+            .fetch_size_max_bytes
+            .unwrap_or(defaults.fetch_size_max_bytes),
         ..defaults
     }
 }
@@ -171,7 +187,11 @@ mod tests {
     use super::*;
 
     fn config(listen: &str, insecure: bool) -> ServeConfig {
-        let layer = Layer { listen: Some(listen.to_owned()), insecure: Some(insecure), ..Layer::default() };
+        let layer = Layer {
+            listen: Some(listen.to_owned()),
+            insecure: Some(insecure),
+            ..Layer::default()
+        };
         layer.resolve().unwrap()
     }
 
@@ -189,7 +209,10 @@ mod tests {
     #[test]
     fn what_is_not_configured_is_the_brokers_default() {
         let listen = "127.0.0.1:9092".to_owned();
-        let expected = BrokerConfig { listen: listen.clone(), ..BrokerConfig::default() };
+        let expected = BrokerConfig {
+            listen: listen.clone(),
+            ..BrokerConfig::default()
+        };
         assert_eq!(broker_config(config(&listen, false)), expected);
     }
 }

@@ -168,6 +168,8 @@ impl Core {
             };
             match driven {
                 Driven::Reached => {}
+                // The other driver may leave before this sequence, and without a journal thread nobody follows.
+                Driven::Elsewhere if !self.has_threads => std::thread::yield_now(),
                 Driven::Elsewhere => {
                     self.ring_journal();
                     self.progress.block_until(sequence);

@@ -105,7 +105,7 @@ impl PartitionState {
             Arc::clone(&place.disk),
             place.folder.clone(),
             None,
-            place.segment_options.clone(),
+            place.segment_options,
         )?;
         let (log_start, end) = (segments.first_offset(), segments.flushed().next_offset);
         let mut producers = ProducerTable::default();
@@ -368,7 +368,7 @@ impl PartitionState {
                 Arc::clone(&self.disk),
                 self.folder.clone(),
                 self.flushed_at_open,
-                self.segment_options.clone(),
+                self.segment_options,
             )?;
             return Ok(self.segments.get_or_init(|| segments));
         }

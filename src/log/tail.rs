@@ -24,11 +24,6 @@ impl Tail {
         self.batches.push_back(batch);
     }
 
-    /// Whether every batch is in a segment.
-    pub fn is_empty(&self) -> bool {
-        self.batches.is_empty()
-    }
-
     /// The batches from `from` on.
     pub fn batches_from(&self, from: Offset) -> Vec<StoredBatch> {
         let start = self.batches.partition_point(|batch| batch.base_offset < from);
@@ -140,7 +135,6 @@ mod tests {
         tail.drop_below(Offset(14));
         assert_eq!(firsts(tail.read(Offset(14), 1000)), Some(vec![14]));
         tail.drop_below(Offset(20));
-        assert!(tail.is_empty());
         assert_eq!(tail.read(Offset(14), 1000), None);
     }
 

@@ -43,9 +43,12 @@ pub(super) fn answer(
             let mut result = DescribeConfigsResult::default();
             match entries(node, &resource) {
                 Ok(entries) => {
-                    let asked = entries.into_iter().filter(|entry| is_asked_for(&resource, entry.name));
-                    result.configs =
-                        asked.map(|entry| wire(context.version(), entry, synonyms, documentation)).collect();
+                    let asked = entries
+                        .into_iter()
+                        .filter(|entry| is_asked_for(&resource, entry.name));
+                    result.configs = asked
+                        .map(|entry| wire(context.version(), entry, synonyms, documentation))
+                        .collect();
                 }
                 Err((error, reason)) => {
                     result.error_code = error.0;
@@ -61,7 +64,9 @@ pub(super) fn answer(
 }
 
 fn is_asked_for(resource: &DescribeConfigsResource, name: &str) -> bool {
-    let Some(keys) = &resource.configuration_keys else { return true };
+    let Some(keys) = &resource.configuration_keys else {
+        return true;
+    };
     keys.is_empty() || keys.iter().any(|key| key.as_str() == name)
 }
 
@@ -70,16 +75,20 @@ fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>
     match resource.resource_type {
         TOPIC => match node.topics.by_name(name) {
             Some(topic) => Ok(topic_entries(&topic)),
-            None => Err((ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("topic {name:?} does not exist"))),
+            None => Err((
+                ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+                format!("topic {name:?} does not exist"),
+            )),
         },
         BROKER if name.is_empty() || name.parse() == Ok(NODE_ID) => Ok(broker_entries(node)),
         BROKER => Err((
             ErrorCode::INVALID_REQUEST,
             format!("Unexpected broker id, expected {NODE_ID} or empty string, but received {name}"),
         )),
-        other => {
-            Err((ErrorCode::INVALID_REQUEST, format!("configurations of resource type {other} are not served")))
-        }
+        other => Err((
+            ErrorCode::INVALID_REQUEST,
+            format!("configurations of resource type {other} are not served"),
+        )),
     }
 }
 
@@ -89,7 +98,11 @@ fn topic_entries(topic: &Topic) -> Vec<Entry> {
         Entry {
             name: config.name,
             value: own.cloned().unwrap_or_else(|| config.default.to_owned()),
-            source: if own.is_some() { SOURCE_TOPIC } else { SOURCE_DEFAULT },
+            source: if own.is_some() {
+                SOURCE_TOPIC
+            } else {
+                SOURCE_DEFAULT
+            },
             kind: config.kind,
             read_only: false,
             documentation: config.documentation,
@@ -116,14 +129,24 @@ fn broker_entries(node: &Node) -> Vec<Entry> {
     };
     let ms = |duration: std::time::Duration| duration.as_millis().to_string();
     vec![
-        entry("advertised.listeners", ConfigType::String, advertised, "Address that clients are told."),
+        entry(
+            "advertised.listeners",
+            ConfigType::String,
+            advertised,
+            "Address that clients are told.",
+        ),
         entry(
             "auto.create.topics.enable",
             ConfigType::Boolean,
             config.auto_create_topics.to_string(),
             "Whether asking for an unknown topic creates it.",
         ),
-        entry("broker.id", ConfigType::Int, NODE_ID.to_string(), "Id of this broker."),
+        entry(
+            "broker.id",
+            ConfigType::Int,
+            NODE_ID.to_string(),
+            "Id of this broker.",
+        ),
         entry(
             "default.replication.factor",
             ConfigType::Int,
@@ -160,14 +183,24 @@ fn broker_entries(node: &Node) -> Vec<Entry> {
             ms(config.group_session_timeout_min),
             "Shortest session timeout of a member.",
         ),
-        entry("listeners", ConfigType::String, format!("PLAINTEXT://{}", config.listen), "Address to listen on."),
+        entry(
+            "listeners",
+            ConfigType::String,
+            format!("PLAINTEXT://{}", config.listen),
+            "Address to listen on.",
+        ),
         entry(
             "max.connections",
             ConfigType::Int,
             config.connections_max.to_string(),
             "Most connections at once.",
         ),
-        entry("node.id", ConfigType::Int, NODE_ID.to_string(), "Id of this broker."),
+        entry(
+            "node.id",
+            ConfigType::Int,
+            NODE_ID.to_string(),
+            "Id of this broker.",
+        ),
         entry(
             "num.partitions",
             ConfigType::Int,
@@ -198,7 +231,9 @@ fn wire(
     let mut result = DescribeConfigsResourceResult::default();
     if with_synonyms {
         if entry.source != SOURCE_DEFAULT {
-            result.synonyms.push(synonym(entry.name, &entry.value, entry.source));
+            result
+                .synonyms
+                .push(synonym(entry.name, &entry.value, entry.source));
         }
         if let Some(default) = entry.default {
             result.synonyms.push(synonym(entry.name, default, SOURCE_DEFAULT));

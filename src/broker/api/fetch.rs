@@ -26,7 +26,11 @@ pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest
         // Sessions are never given out, so this one is from another broker or time. The client then
         // falls back to full fetches.
         let error = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
-        return FetchAnswer { error, read_committed, topics: Vec::new() };
+        return FetchAnswer {
+            error,
+            read_committed,
+            topics: Vec::new(),
+        };
     }
     let by_id = context.version() >= TOPIC_ID_VERSION;
     let mut fetches = Vec::new();
@@ -50,7 +54,13 @@ pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest
         resolved_topics.push((topic, resolved));
     }
 
-    let bounds = bounds(node, request.min_bytes, request.max_bytes, request.max_wait_ms, has_refusal);
+    let bounds = bounds(
+        node,
+        request.min_bytes,
+        request.max_bytes,
+        request.max_wait_ms,
+        has_refusal,
+    );
     let mut reads = fetch(&fetches, bounds, &node.shutdown).await.into_iter();
     let fetched = |(topic, resolved): (FetchTopic, Vec<(i32, Option<ErrorCode>)>)| FetchedTopic {
         name: topic.topic,
@@ -64,11 +74,17 @@ pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest
             .collect(),
     };
     let topics = resolved_topics.into_iter().map(fetched).collect();
-    FetchAnswer { error: ErrorCode::NONE, read_committed, topics }
+    FetchAnswer {
+        error: ErrorCode::NONE,
+        read_committed,
+        topics,
+    }
 }
 
 fn bounds(node: &Node, min_bytes: i32, max_bytes: i32, max_wait_ms: i32, has_refusal: bool) -> FetchBounds {
-    let max_bytes = usize::try_from(max_bytes).unwrap_or(0).min(node.config.fetch_size_max_bytes);
+    let max_bytes = usize::try_from(max_bytes)
+        .unwrap_or(0)
+        .min(node.config.fetch_size_max_bytes);
     let max_wait = Duration::from_millis(u64::try_from(max_wait_ms).unwrap_or(0)).min(WAIT_MAX);
     FetchBounds {
         // Waiting for more than may be returned would never end early.
@@ -84,7 +100,9 @@ fn find_topic(node: &Node, by_id: bool, topic: &FetchTopic) -> Result<Arc<Topic>
         let id = TopicId(topic.topic_id.to_bytes());
         node.topics.by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
     } else {
-        node.topics.by_name(&topic.topic).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        node.topics
+            .by_name(&topic.topic)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
     }
 }
 

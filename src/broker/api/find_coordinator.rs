@@ -41,8 +41,14 @@ async fn refusal(node: &Node, key_type: i8) -> Option<(ErrorCode, &'static str)>
             let error = node.groups.prepare().await.err()?;
             Some((error, "the topic of committed offsets is not available"))
         }
-        TRANSACTION => Some((ErrorCode::INVALID_REQUEST, "transactions are not served by this broker")),
-        _ => Some((ErrorCode::INVALID_REQUEST, "this kind of coordinator is not served by this broker")),
+        TRANSACTION => Some((
+            ErrorCode::INVALID_REQUEST,
+            "transactions are not served by this broker",
+        )),
+        _ => Some((
+            ErrorCode::INVALID_REQUEST,
+            "this kind of coordinator is not served by this broker",
+        )),
     }
 }
 

@@ -47,7 +47,9 @@ fn described(context: &Context, group: GroupOverview) -> DescribedGroup {
         described.protocol_data = StrBytes::from(group.protocol);
     }
     let members = group.value.members.into_iter();
-    described.members = members.map(|member| describe_member(context, is_stable, member)).collect();
+    described.members = members
+        .map(|member| describe_member(context, is_stable, member))
+        .collect();
     described
 }
 

@@ -115,7 +115,10 @@ pub(super) async fn sync(node: &Node, context: &Context, request: SyncGroupReque
         return response;
     }
     let assignments = request.assignments.iter().map(|assignment| {
-        (assignment.member_id.as_str().to_owned(), detached(&assignment.assignment))
+        (
+            assignment.member_id.as_str().to_owned(),
+            detached(&assignment.assignment),
+        )
     });
     let result = node
         .groups
@@ -143,7 +146,8 @@ pub(super) fn heartbeat(node: &Node, request: HeartbeatRequest) -> HeartbeatResp
         ErrorCode::INVALID_GROUP_ID
     } else {
         let identity = identity(&request.member_id, request.group_instance_id.as_ref());
-        node.groups.heartbeat(&request.group_id, &identity, request.generation_id)
+        node.groups
+            .heartbeat(&request.group_id, &identity, request.generation_id)
     };
     response.error_code = error.0;
     response
@@ -157,7 +161,10 @@ pub(super) async fn leave(node: &Node, context: &Context, request: LeaveGroupReq
     }
     // Up to version 2 exactly one member leaves, and its error is the request's.
     if context.version() <= 2 {
-        let errors = node.groups.leave(&request.group_id, &[identity(&request.member_id, None)]).await;
+        let errors = node
+            .groups
+            .leave(&request.group_id, &[identity(&request.member_id, None)])
+            .await;
         response.error_code = errors.first().copied().unwrap_or_default().0;
         return response;
     }

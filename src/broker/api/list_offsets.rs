@@ -28,15 +28,21 @@ struct Found {
 }
 
 /// The answer where there is no such record.
-const NOWHERE: Found = Found { offset: -1, timestamp: -1 };
+const NOWHERE: Found = Found {
+    offset: -1,
+    timestamp: -1,
+};
 
 pub(super) fn answer(node: &Node, context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let mut response = ListOffsetsResponse::default();
     for asked in request.topics {
         let topic = node.topics.by_name(&asked.name);
         let mut listed = ListOffsetsTopicResponse::default();
-        listed.partitions =
-            asked.partitions.iter().map(|partition| one(topic.as_ref(), context, partition)).collect();
+        listed.partitions = asked
+            .partitions
+            .iter()
+            .map(|partition| one(topic.as_ref(), context, partition))
+            .collect();
         listed.name = asked.name;
         response.topics.push(listed);
     }
@@ -84,22 +90,38 @@ fn check_version(version: i16, timestamp: i64) -> Result<(), ErrorCode> {
         ..EARLIEST_PENDING_UPLOAD => return Err(ErrorCode::UNSUPPORTED_VERSION),
         _ => 0,
     };
-    if version < since { Err(ErrorCode::UNSUPPORTED_VERSION) } else { Ok(()) }
+    if version < since {
+        Err(ErrorCode::UNSUPPORTED_VERSION)
+    } else {
+        Ok(())
+    }
 }
 
 fn find(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
     match timestamp {
-        LATEST => Ok(Found { offset: partition.high_watermark().0 as i64, timestamp: -1 }),
-        EARLIEST | EARLIEST_LOCAL => Ok(Found { offset: partition.log_start().0 as i64, timestamp: -1 }),
+        LATEST => Ok(Found {
+            offset: partition.high_watermark().0 as i64,
+            timestamp: -1,
+        }),
+        EARLIEST | EARLIEST_LOCAL => Ok(Found {
+            offset: partition.log_start().0 as i64,
+            timestamp: -1,
+        }),
         // Nothing is tiered.
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NOWHERE),
         MAX_TIMESTAMP => {
-            let batch = partition.batch_with_max_timestamp().map_err(|e| code_of(partition, &e))?;
+            let batch = partition
+                .batch_with_max_timestamp()
+                .map_err(|e| code_of(partition, &e))?;
             batch.map_or(Ok(NOWHERE), |batch| largest_in(batch, partition))
         }
         _ => {
-            let batch = partition.batch_at_time(Timestamp(timestamp)).map_err(|e| code_of(partition, &e))?;
-            batch.map_or(Ok(NOWHERE), |batch| first_at_or_after(batch, timestamp, partition))
+            let batch = partition
+                .batch_at_time(Timestamp(timestamp))
+                .map_err(|e| code_of(partition, &e))?;
+            batch.map_or(Ok(NOWHERE), |batch| {
+                first_at_or_after(batch, timestamp, partition)
+            })
         }
     }
 }
@@ -107,7 +129,10 @@ fn find(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
 /// The first record of the batch that is not older than `timestamp`.
 fn first_at_or_after(batch: Bytes, timestamp: i64, partition: &Partition) -> Result<Found, ErrorCode> {
     let records = records_of(batch, partition)?;
-    Ok(records.into_iter().find(|record| record.timestamp >= timestamp).unwrap_or(NOWHERE))
+    Ok(records
+        .into_iter()
+        .find(|record| record.timestamp >= timestamp)
+        .unwrap_or(NOWHERE))
 }
 
 /// The record of the batch with the largest timestamp, the earliest of several.
@@ -161,7 +186,10 @@ mod tests {
         assert_eq!(check_version(1, 0), Ok(()));
         assert_eq!(check_version(7, MAX_TIMESTAMP), Ok(()));
         for (version, timestamp) in [(6, -3), (7, -4), (8, -5), (10, -6), (11, -7), (11, i64::MIN)] {
-            assert_eq!(check_version(version, timestamp), Err(ErrorCode::UNSUPPORTED_VERSION));
+            assert_eq!(
+                check_version(version, timestamp),
+                Err(ErrorCode::UNSUPPORTED_VERSION)
+            );
         }
     }
 }

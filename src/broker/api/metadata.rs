@@ -73,14 +73,23 @@ async fn create_missing(node: &Node, may_create: bool, name: &str) -> Result<Arc
     if internal_topic::is_internal(name) || !may_create {
         return Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION);
     }
-    match node.topics.create(name, node.config.default_partitions, BTreeMap::new()).await {
+    match node
+        .topics
+        .create(name, node.config.default_partitions, BTreeMap::new())
+        .await
+    {
         Ok(topic) => {
-            tracing::info!(topic = name, partitions = node.config.default_partitions, "topic auto-created");
+            tracing::info!(
+                topic = name,
+                partitions = node.config.default_partitions,
+                "topic auto-created"
+            );
             Ok(topic)
         }
-        Err(TopicChangeError::Topic(TopicError::Exists { .. })) => {
-            node.topics.by_name(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
-        }
+        Err(TopicChangeError::Topic(TopicError::Exists { .. })) => node
+            .topics
+            .by_name(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
         Err(error) => {
             tracing::warn!(topic = name, %error, "topic was not auto-created");
             Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)

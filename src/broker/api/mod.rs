@@ -57,19 +57,20 @@ pub(super) struct Dispatched {
 /// A Produce hands its batches to the log right here if `may_decide` says that every earlier request of the
 /// connection is decided: so the batches of pipelined requests share a journal write and stay in order.
 /// Everything else happens when the answer is polled, one request after the other, as in Kafka.
-pub(super) fn dispatch(
-    node: &Arc<Node>,
-    context: Context,
-    request: Request,
-    may_decide: bool,
-) -> Dispatched {
+pub(super) fn dispatch(node: &Arc<Node>, context: Context, request: Request, may_decide: bool) -> Dispatched {
     let node = Arc::clone(node);
     if let Request::Produce(request) = request {
         let mut produce = produce::Produce::new(&node, context, request);
         let is_decided = may_decide && produce.try_append();
-        return Dispatched { answer: Box::pin(produce.finish()), is_decided };
+        return Dispatched {
+            answer: Box::pin(produce.finish()),
+            is_decided,
+        };
     }
-    Dispatched { answer: Box::pin(answer(node, context, request)), is_decided: false }
+    Dispatched {
+        answer: Box::pin(answer(node, context, request)),
+        is_decided: false,
+    }
 }
 
 async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome {

@@ -69,16 +69,14 @@ pub(super) async fn answer(
     response
 }
 
-fn find_topic(
-    node: &Node,
-    by_id: bool,
-    topic: &OffsetCommitRequestTopic,
-) -> Result<Arc<Topic>, ErrorCode> {
+fn find_topic(node: &Node, by_id: bool, topic: &OffsetCommitRequestTopic) -> Result<Arc<Topic>, ErrorCode> {
     if by_id {
         let id = TopicId(topic.topic_id.to_bytes());
         node.topics.by_id(id).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)
     } else {
-        node.topics.by_name(&topic.name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        node.topics
+            .by_name(&topic.name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
     }
 }
 

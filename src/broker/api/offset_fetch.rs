@@ -26,7 +26,11 @@ pub(super) fn answer(node: &Node, context: &Context, request: OffsetFetchRequest
     let version = context.version();
     let mut response = OffsetFetchResponse::default();
     if version >= BATCHED_VERSION {
-        response.groups = request.groups.into_iter().map(|group| fetch_group(node, version, group)).collect();
+        response.groups = request
+            .groups
+            .into_iter()
+            .map(|group| fetch_group(node, version, group))
+            .collect();
         return response;
     }
     let mut group = OffsetFetchRequestGroup::default();
@@ -42,7 +46,11 @@ pub(super) fn answer(node: &Node, context: &Context, request: OffsetFetchRequest
     });
     let fetched = fetch_group(node, version, group);
     response.error_code = if version >= 2 { fetched.error_code } else { 0 };
-    response.topics = fetched.topics.into_iter().map(|topic| single_group_topic(version, topic)).collect();
+    response.topics = fetched
+        .topics
+        .into_iter()
+        .map(|topic| single_group_topic(version, topic))
+        .collect();
     response
 }
 
@@ -71,9 +79,10 @@ fn fetch_group(node: &Node, version: i16, asked: OffsetFetchRequestGroup) -> Off
     let mut response = OffsetFetchResponseGroup::default();
     response.topics = match asked.topics {
         None => all_topics(node, version, &asked.group_id),
-        Some(topics) => {
-            topics.into_iter().map(|topic| asked_topic(node, version, &asked.group_id, topic)).collect()
-        }
+        Some(topics) => topics
+            .into_iter()
+            .map(|topic| asked_topic(node, version, &asked.group_id, topic))
+            .collect(),
     };
     response.group_id = asked.group_id;
     response
@@ -85,13 +94,17 @@ fn all_topics(node: &Node, version: i16, group_id: &str) -> Vec<OffsetFetchRespo
         let mut topic = OffsetFetchResponseTopics::default();
         if version >= TOPIC_ID_VERSION {
             // A topic that is gone has no id to be told by.
-            let Some(found) = node.topics.by_name(&name) else { continue };
+            let Some(found) = node.topics.by_name(&name) else {
+                continue;
+            };
             topic.topic_id = Uuid::from_bytes(found.id.0);
         } else {
             topic.name = StrBytes::from(name);
         }
-        topic.partitions =
-            partitions.into_iter().map(|(index, offset)| partition(index, Some(offset))).collect();
+        topic.partitions = partitions
+            .into_iter()
+            .map(|(index, offset)| partition(index, Some(offset)))
+            .collect();
         topics.push(topic);
     }
     topics
@@ -106,7 +119,9 @@ fn asked_topic(
     let mut topic = OffsetFetchResponseTopics::default();
     let name = if version >= TOPIC_ID_VERSION {
         topic.topic_id = asked.topic_id;
-        node.topics.by_id(TopicId(asked.topic_id.to_bytes())).map(|found| found.name.clone())
+        node.topics
+            .by_id(TopicId(asked.topic_id.to_bytes()))
+            .map(|found| found.name.clone())
     } else {
         let name = asked.name.as_str().to_owned();
         topic.name = asked.name;

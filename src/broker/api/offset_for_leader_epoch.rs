@@ -16,7 +16,11 @@ pub(super) fn answer(node: &Node, request: OffsetForLeaderEpochRequest) -> Offse
     for asked in request.topics {
         let topic = node.topics.by_name(&asked.topic);
         let mut result = OffsetForLeaderTopicResult::default();
-        result.partitions = asked.partitions.iter().map(|partition| one(topic.as_ref(), partition)).collect();
+        result.partitions = asked
+            .partitions
+            .iter()
+            .map(|partition| one(topic.as_ref(), partition))
+            .collect();
         result.topic = asked.topic;
         response.topics.push(result);
     }

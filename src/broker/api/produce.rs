@@ -70,10 +70,20 @@ impl Produce {
                 index: partition.index,
                 step: Step::Waiting(partition.records),
             });
-            TopicInProgress { name: data.name, id: data.topic_id, topic, partitions: waiting.collect() }
+            TopicInProgress {
+                name: data.name,
+                id: data.topic_id,
+                topic,
+                partitions: waiting.collect(),
+            }
         };
         let topics = request.topic_data.into_iter().map(find).collect();
-        Produce { context, acks: request.acks, topics, next: (0, 0) }
+        Produce {
+            context,
+            acks: request.acks,
+            topics,
+            next: (0, 0),
+        }
     }
 
     /// Offers batches to the log, in order; `false` if the log has too much to do for the rest.
@@ -105,7 +115,11 @@ impl Produce {
         }
         let mut response = ProduceResponse::default();
         let by_id = self.context.version() >= TOPIC_ID_VERSION;
-        response.responses = self.topics.into_iter().map(|topic| topic.response(by_id)).collect();
+        response.responses = self
+            .topics
+            .into_iter()
+            .map(|topic| topic.response(by_id))
+            .collect();
         outcome_of(&self.context, &response)
     }
 
@@ -130,7 +144,9 @@ impl Produce {
 impl PartitionInProgress {
     /// Offers the batch to the log; `false` if it must wait.
     fn offer(&mut self, topic: &Result<Arc<Topic>, ErrorCode>) -> bool {
-        let Step::Waiting(records) = &self.step else { return true };
+        let Step::Waiting(records) = &self.step else {
+            return true;
+        };
         let topic = match topic {
             Ok(topic) => topic,
             Err(error) => {
@@ -159,9 +175,14 @@ impl PartitionInProgress {
 
     /// Waits until the batch is durable.
     async fn wait(&mut self) {
-        let Step::Appended(append, partition) = &mut self.step else { return };
+        let Step::Appended(append, partition) = &mut self.step else {
+            return;
+        };
         self.step = match append.await {
-            Ok(base_offset) => Step::Durable { base_offset, log_start: partition.log_start() },
+            Ok(base_offset) => Step::Durable {
+                base_offset,
+                log_start: partition.log_start(),
+            },
             Err(failed) => Step::Refused(ErrorCode::KAFKA_STORAGE_ERROR, Some(failed.to_string())),
         };
     }
@@ -173,7 +194,10 @@ impl PartitionInProgress {
         response.log_append_time_ms = -1;
         response.log_start_offset = -1;
         match self.step {
-            Step::Durable { base_offset, log_start } => {
+            Step::Durable {
+                base_offset,
+                log_start,
+            } => {
                 response.base_offset = base_offset.0 as i64;
                 response.log_start_offset = log_start.0 as i64;
             }
@@ -196,8 +220,11 @@ impl TopicInProgress {
         } else {
             response.name = self.name;
         }
-        response.partition_responses =
-            self.partitions.into_iter().map(PartitionInProgress::response).collect();
+        response.partition_responses = self
+            .partitions
+            .into_iter()
+            .map(PartitionInProgress::response)
+            .collect();
         response
     }
 }
@@ -208,14 +235,21 @@ fn request_refusal(request: &ProduceRequest) -> Option<ErrorCode> {
         return Some(ErrorCode::INVALID_REQUIRED_ACKS);
     }
     // Transactions are not served, so no client has a transactional id that is valid here.
-    request.transactional_id.is_some().then_some(ErrorCode::INVALID_REQUEST)
+    request
+        .transactional_id
+        .is_some()
+        .then_some(ErrorCode::INVALID_REQUEST)
 }
 
 fn find_topic(node: &Node, by_id: bool, name: &str, id: Uuid) -> Result<Arc<Topic>, ErrorCode> {
     let topic = if by_id {
-        node.topics.by_id(TopicId(id.to_bytes())).ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?
+        node.topics
+            .by_id(TopicId(id.to_bytes()))
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_ID)?
     } else {
-        node.topics.by_name(name).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?
+        node.topics
+            .by_name(name)
+            .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?
     };
     if internal_topic::is_internal(&topic.name) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);

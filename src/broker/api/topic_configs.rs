@@ -27,41 +27,196 @@ const fn config(
     default: &'static str,
     documentation: &'static str,
 ) -> TopicConfig {
-    TopicConfig { name, kind, default, documentation }
+    TopicConfig {
+        name,
+        kind,
+        default,
+        documentation,
+    }
 }
 
 /// All topic configurations of Kafka 4, with Kafka's defaults, by name.
 pub(super) const TOPIC_CONFIGS: [TopicConfig; 30] = [
-    config("cleanup.policy", ConfigType::List, "delete", "How old data is removed: delete, compact, or both."),
-    config("compression.gzip.level", ConfigType::Int, "-1", "Level of gzip compression."),
-    config("compression.lz4.level", ConfigType::Int, "9", "Level of lz4 compression."),
-    config("compression.type", ConfigType::String, "producer", "Codec of stored batches; producer keeps the sent one."),
-    config("compression.zstd.level", ConfigType::Int, "3", "Level of zstd compression."),
-    config("delete.retention.ms", ConfigType::Long, "86400000", "How long tombstones of compacted topics are kept."),
-    config("file.delete.delay.ms", ConfigType::Long, "60000", "How long a removed file stays on disk."),
-    config("flush.messages", ConfigType::Long, "9223372036854775807", "Every batch is on stable storage when it is acknowledged."),
-    config("flush.ms", ConfigType::Long, "9223372036854775807", "Every batch is on stable storage when it is acknowledged."),
-    config("follower.replication.throttled.replicas", ConfigType::List, "", "Not used: there is one replica."),
-    config("index.interval.bytes", ConfigType::Int, "4096", "Distance of index entries."),
-    config("leader.replication.throttled.replicas", ConfigType::List, "", "Not used: there is one replica."),
-    config("local.retention.bytes", ConfigType::Long, "-2", "Not used: nothing is tiered."),
-    config("local.retention.ms", ConfigType::Long, "-2", "Not used: nothing is tiered."),
-    config("max.compaction.lag.ms", ConfigType::Long, "9223372036854775807", "Longest time a record stays uncompacted."),
-    config("max.message.bytes", ConfigType::Int, "1048588", "Largest record batch."),
-    config("message.timestamp.after.max.ms", ConfigType::Long, "3600000", "How far a timestamp may lie ahead."),
-    config("message.timestamp.before.max.ms", ConfigType::Long, "9223372036854775807", "How far a timestamp may lie back."),
-    config("message.timestamp.type", ConfigType::String, "CreateTime", "Who stamps records."),
-    config("min.cleanable.dirty.ratio", ConfigType::Double, "0.5", "Share of uncompacted data that starts compaction."),
-    config("min.compaction.lag.ms", ConfigType::Long, "0", "Shortest time a record stays uncompacted."),
-    config("min.insync.replicas", ConfigType::Int, "1", "There is one replica."),
-    config("preallocate", ConfigType::Boolean, "false", "Segments are always preallocated."),
-    config("remote.storage.enable", ConfigType::Boolean, "false", "Nothing is tiered."),
-    config("retention.bytes", ConfigType::Long, "-1", "Size at which old segments are removed."),
-    config("retention.ms", ConfigType::Long, "604800000", "Age at which old segments are removed."),
-    config("segment.bytes", ConfigType::Int, "1073741824", "Size of a segment file."),
-    config("segment.index.bytes", ConfigType::Int, "10485760", "Size of an index file."),
-    config("segment.jitter.ms", ConfigType::Long, "0", "Random part of the age at which a segment ends."),
-    config("segment.ms", ConfigType::Long, "604800000", "Age at which a segment ends."),
+    config(
+        "cleanup.policy",
+        ConfigType::List,
+        "delete",
+        "How old data is removed: delete, compact, or both.",
+    ),
+    config(
+        "compression.gzip.level",
+        ConfigType::Int,
+        "-1",
+        "Level of gzip compression.",
+    ),
+    config(
+        "compression.lz4.level",
+        ConfigType::Int,
+        "9",
+        "Level of lz4 compression.",
+    ),
+    config(
+        "compression.type",
+        ConfigType::String,
+        "producer",
+        "Codec of stored batches; producer keeps the sent one.",
+    ),
+    config(
+        "compression.zstd.level",
+        ConfigType::Int,
+        "3",
+        "Level of zstd compression.",
+    ),
+    config(
+        "delete.retention.ms",
+        ConfigType::Long,
+        "86400000",
+        "How long tombstones of compacted topics are kept.",
+    ),
+    config(
+        "file.delete.delay.ms",
+        ConfigType::Long,
+        "60000",
+        "How long a removed file stays on disk.",
+    ),
+    config(
+        "flush.messages",
+        ConfigType::Long,
+        "9223372036854775807",
+        "Every batch is on stable storage when it is acknowledged.",
+    ),
+    config(
+        "flush.ms",
+        ConfigType::Long,
+        "9223372036854775807",
+        "Every batch is on stable storage when it is acknowledged.",
+    ),
+    config(
+        "follower.replication.throttled.replicas",
+        ConfigType::List,
+        "",
+        "Not used: there is one replica.",
+    ),
+    config(
+        "index.interval.bytes",
+        ConfigType::Int,
+        "4096",
+        "Distance of index entries.",
+    ),
+    config(
+        "leader.replication.throttled.replicas",
+        ConfigType::List,
+        "",
+        "Not used: there is one replica.",
+    ),
+    config(
+        "local.retention.bytes",
+        ConfigType::Long,
+        "-2",
+        "Not used: nothing is tiered.",
+    ),
+    config(
+        "local.retention.ms",
+        ConfigType::Long,
+        "-2",
+        "Not used: nothing is tiered.",
+    ),
+    config(
+        "max.compaction.lag.ms",
+        ConfigType::Long,
+        "9223372036854775807",
+        "Longest time a record stays uncompacted.",
+    ),
+    config(
+        "max.message.bytes",
+        ConfigType::Int,
+        "1048588",
+        "Largest record batch.",
+    ),
+    config(
+        "message.timestamp.after.max.ms",
+        ConfigType::Long,
+        "3600000",
+        "How far a timestamp may lie ahead.",
+    ),
+    config(
+        "message.timestamp.before.max.ms",
+        ConfigType::Long,
+        "9223372036854775807",
+        "How far a timestamp may lie back.",
+    ),
+    config(
+        "message.timestamp.type",
+        ConfigType::String,
+        "CreateTime",
+        "Who stamps records.",
+    ),
+    config(
+        "min.cleanable.dirty.ratio",
+        ConfigType::Double,
+        "0.5",
+        "Share of uncompacted data that starts compaction.",
+    ),
+    config(
+        "min.compaction.lag.ms",
+        ConfigType::Long,
+        "0",
+        "Shortest time a record stays uncompacted.",
+    ),
+    config(
+        "min.insync.replicas",
+        ConfigType::Int,
+        "1",
+        "There is one replica.",
+    ),
+    config(
+        "preallocate",
+        ConfigType::Boolean,
+        "false",
+        "Segments are always preallocated.",
+    ),
+    config(
+        "remote.storage.enable",
+        ConfigType::Boolean,
+        "false",
+        "Nothing is tiered.",
+    ),
+    config(
+        "retention.bytes",
+        ConfigType::Long,
+        "-1",
+        "Size at which old segments are removed.",
+    ),
+    config(
+        "retention.ms",
+        ConfigType::Long,
+        "604800000",
+        "Age at which old segments are removed.",
+    ),
+    config(
+        "segment.bytes",
+        ConfigType::Int,
+        "1073741824",
+        "Size of a segment file.",
+    ),
+    config(
+        "segment.index.bytes",
+        ConfigType::Int,
+        "10485760",
+        "Size of an index file.",
+    ),
+    config(
+        "segment.jitter.ms",
+        ConfigType::Long,
+        "0",
+        "Random part of the age at which a segment ends.",
+    ),
+    config(
+        "segment.ms",
+        ConfigType::Long,
+        "604800000",
+        "Age at which a segment ends.",
+    ),
 ];
 
 /// The configuration of that name.
@@ -85,12 +240,18 @@ pub(super) fn refusal(name: &str, value: &str) -> Option<String> {
         return Some(format!("Invalid value {value:?} for configuration {name}"));
     }
     match name {
-        "cleanup.policy" if !value.split(',').all(|part| matches!(part.trim(), "delete" | "compact" | "")) => {
-            Some(format!("Invalid value {value:?} for configuration {name}: must be delete or compact"))
+        "cleanup.policy"
+            if !value
+                .split(',')
+                .all(|part| matches!(part.trim(), "delete" | "compact" | "")) =>
+        {
+            Some(format!(
+                "Invalid value {value:?} for configuration {name}: must be delete or compact"
+            ))
         }
-        "max.message.bytes" if value.starts_with('-') => {
-            Some(format!("Invalid value {value:?} for configuration {name}: must be at least 0"))
-        }
+        "max.message.bytes" if value.starts_with('-') => Some(format!(
+            "Invalid value {value:?} for configuration {name}: must be at least 0"
+        )),
         "compression.type" if value != "producer" => {
             Some("compression.type must be producer: batches are stored as they were sent".to_owned())
         }

@@ -54,11 +54,16 @@ pub(super) async fn create(
             None => continue,
         };
         let created = if is_repeated {
-            Err((ErrorCode::INVALID_REQUEST, "the request names the topic more than once".to_owned()))
+            Err((
+                ErrorCode::INVALID_REQUEST,
+                "the request names the topic more than once".to_owned(),
+            ))
         } else {
             create_one(node, &topic, request.validate_only).await
         };
-        response.topics.push(create_result(context.version(), topic.name, created));
+        response
+            .topics
+            .push(create_result(context.version(), topic.name, created));
     }
     response
 }
@@ -76,7 +81,11 @@ async fn create_one(
     if validate_only {
         return Ok((Uuid::ZERO, plan));
     }
-    match node.topics.create(name, plan.partitions, plan.configs.clone()).await {
+    match node
+        .topics
+        .create(name, plan.partitions, plan.configs.clone())
+        .await
+    {
         Ok(topic) => {
             tracing::info!(topic = name, partitions = plan.partitions, "topic created");
             Ok((Uuid::from_bytes(topic.id.0), plan))
@@ -86,7 +95,10 @@ async fn create_one(
 }
 
 fn exists(name: &str) -> Refusal {
-    (ErrorCode::TOPIC_ALREADY_EXISTS, format!("Topic '{name}' already exists."))
+    (
+        ErrorCode::TOPIC_ALREADY_EXISTS,
+        format!("Topic '{name}' already exists."),
+    )
 }
 
 /// Checks what is asked for.
@@ -97,7 +109,10 @@ fn plan(node: &Node, topic: &CreatableTopic) -> Result<Plan, Refusal> {
         return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, reason));
     }
     if internal_topic::is_internal(name) {
-        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, format!("topic {name:?} is the broker's own")));
+        return Err((
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            format!("topic {name:?} is the broker's own"),
+        ));
     }
     let partitions = if topic.assignments.is_empty() {
         if !matches!(topic.replication_factor, -1 | 1) {
@@ -122,7 +137,10 @@ fn plan(node: &Node, topic: &CreatableTopic) -> Result<Plan, Refusal> {
     let mut configs = BTreeMap::new();
     for config in &topic.configs {
         let Some(value) = &config.value else {
-            let reason = format!("Null value not supported for topic configs: {}", config.name.as_str());
+            let reason = format!(
+                "Null value not supported for topic configs: {}",
+                config.name.as_str()
+            );
             return Err((ErrorCode::INVALID_CONFIG, reason));
         };
         if let Some(reason) = topic_configs::refusal(&config.name, value) {
@@ -139,10 +157,20 @@ fn assigned_partitions(topic: &CreatableTopic) -> Result<i32, Refusal> {
         let reason = "a manual assignment excludes a number of partitions and a replication factor";
         return Err((ErrorCode::INVALID_REQUEST, reason.to_owned()));
     }
-    let mut indexes: Vec<i32> = topic.assignments.iter().map(|assigned| assigned.partition_index).collect();
+    let mut indexes: Vec<i32> = topic
+        .assignments
+        .iter()
+        .map(|assigned| assigned.partition_index)
+        .collect();
     indexes.sort_unstable();
-    let are_consecutive = indexes.iter().zip(0..).all(|(index, expected)| *index == expected);
-    let are_here = topic.assignments.iter().all(|assigned| assigned.broker_ids == [NODE_ID]);
+    let are_consecutive = indexes
+        .iter()
+        .zip(0..)
+        .all(|(index, expected)| *index == expected);
+    let are_here = topic
+        .assignments
+        .iter()
+        .all(|assigned| assigned.broker_ids == [NODE_ID]);
     if !are_consecutive || !are_here {
         let reason = format!("partitions must be numbered from 0, each assigned to broker {NODE_ID} alone");
         return Err((ErrorCode::INVALID_REPLICA_ASSIGNMENT, reason));
@@ -162,7 +190,11 @@ fn change_refusal(name: &str, error: &TopicChangeError) -> Refusal {
     (code, error.to_string())
 }
 
-fn create_result(version: i16, name: StrBytes, created: Result<(Uuid, Plan), Refusal>) -> CreatableTopicResult {
+fn create_result(
+    version: i16,
+    name: StrBytes,
+    created: Result<(Uuid, Plan), Refusal>,
+) -> CreatableTopicResult {
     let mut result = CreatableTopicResult::default();
     result.name = name;
     match created {
@@ -190,7 +222,11 @@ fn described_configs(configs: &BTreeMap<String, String>) -> Vec<CreatableTopicCo
         let mut described = CreatableTopicConfigs::default();
         described.name = StrBytes::from(config.name);
         described.value = Some(StrBytes::from(own.map_or(config.default, String::as_str)));
-        described.config_source = if own.is_some() { SOURCE_TOPIC } else { SOURCE_DEFAULT };
+        described.config_source = if own.is_some() {
+            SOURCE_TOPIC
+        } else {
+            SOURCE_DEFAULT
+        };
         described
     };
     TOPIC_CONFIGS.iter().map(describe).collect()
@@ -205,7 +241,9 @@ pub(super) async fn delete(
     if context.version() < DELETE_BY_ID_VERSION {
         for name in request.topic_names {
             let deleted = delete_one(node, &name).await;
-            response.responses.push(delete_result(context.version(), Some(name), Uuid::ZERO, deleted));
+            response
+                .responses
+                .push(delete_result(context.version(), Some(name), Uuid::ZERO, deleted));
         }
         return response;
     }
@@ -214,25 +252,41 @@ pub(super) async fn delete(
             Some(name) => (Some(name), Uuid::ZERO),
             None => {
                 let found = node.topics.by_id(TopicId(topic.topic_id.to_bytes()));
-                (found.map(|topic| StrBytes::from(topic.name.as_str())), topic.topic_id)
+                (
+                    found.map(|topic| StrBytes::from(topic.name.as_str())),
+                    topic.topic_id,
+                )
             }
         };
         let deleted = match &name {
             Some(name) => delete_one(node, name).await,
             None => Err((ErrorCode::UNKNOWN_TOPIC_ID, "no topic has this id".to_owned())),
         };
-        response.responses.push(delete_result(context.version(), name, id, deleted));
+        response
+            .responses
+            .push(delete_result(context.version(), name, id, deleted));
     }
     response
 }
 
 async fn delete_one(node: &Node, name: &str) -> Result<Uuid, Refusal> {
-    let unknown = || (ErrorCode::UNKNOWN_TOPIC_OR_PARTITION, format!("topic {name:?} does not exist"));
+    let unknown = || {
+        (
+            ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
+            format!("topic {name:?} does not exist"),
+        )
+    };
     let topic = node.topics.by_name(name).ok_or_else(unknown)?;
     if internal_topic::is_internal(name) {
-        return Err((ErrorCode::INVALID_TOPIC_EXCEPTION, format!("topic {name:?} is the broker's own")));
+        return Err((
+            ErrorCode::INVALID_TOPIC_EXCEPTION,
+            format!("topic {name:?} is the broker's own"),
+        ));
     }
-    node.topics.delete(name).await.map_err(|error| change_refusal(name, &error))?;
+    node.topics
+        .delete(name)
+        .await
+        .map_err(|error| change_refusal(name, &error))?;
     tracing::info!(topic = name, "topic deleted");
     if let Err(error) = node.groups.forget_topic(name, wall_clock_ms()).await {
         tracing::warn!(topic = name, %error, "committed offsets of the deleted topic were not removed");

@@ -16,7 +16,9 @@ use super::super::protocol::ErrorCode;
 use super::deadlines::Deadlines;
 use super::group::{Effect, Group, GroupRules, GroupState, Moment, Ticket};
 use super::offsets::{OffsetTable, OffsetsLog, append_all, offset_record};
-use super::{CommitRequest, CommittedOffset, JoinRequest, JoinResult, MemberIdentity, SyncRequest, SyncResult};
+use super::{
+    CommitRequest, CommittedOffset, JoinRequest, JoinResult, MemberIdentity, SyncRequest, SyncResult,
+};
 use crate::log::{Append, Log, Topic};
 
 /// All consumer groups.
@@ -89,7 +91,10 @@ impl GroupCoordinator {
             }
         })?;
         if let Some(offset) = malformed {
-            return Err(StateError::Malformed { topic: CONSUMER_OFFSETS, offset: offset.0 });
+            return Err(StateError::Malformed {
+                topic: CONSUMER_OFFSETS,
+                offset: offset.0,
+            });
         }
         for group_id in tables.keys() {
             groups.entry(group_id.clone()).or_default();
@@ -101,7 +106,11 @@ impl GroupCoordinator {
                 continue;
             }
             let group = value.map(|value| Group::restore(self.rules, value, now));
-            let slot = self.insert(&group_id, group.unwrap_or_else(|| Group::new(self.rules)), offsets);
+            let slot = self.insert(
+                &group_id,
+                group.unwrap_or_else(|| Group::new(self.rules)),
+                offsets,
+            );
             self.queue_deadline(&mut lock(&slot));
         }
         Ok(())
@@ -114,7 +123,9 @@ impl GroupCoordinator {
                 due = self.deadlines.next() => due,
                 () = shutdown.cancelled() => return,
             };
-            let Some(slot) = self.find(&group_id) else { continue };
+            let Some(slot) = self.find(&group_id) else {
+                continue;
+            };
             let mut slot = lock(&slot);
             if slot.queued == Some(moment) {
                 slot.queued = None;
@@ -155,7 +166,8 @@ impl GroupCoordinator {
             slot.joins.insert(ticket, sender);
             let mut effects = Vec::new();
             let fresh_id = fresh_member_id(&request);
-            slot.group.join(self.deadlines.now(), ticket, &request, fresh_id, &mut effects);
+            slot.group
+                .join(self.deadlines.now(), ticket, &request, fresh_id, &mut effects);
             self.settle(&mut slot, effects);
             break receiver;
         };
@@ -177,12 +189,15 @@ impl GroupCoordinator {
             let (sender, receiver) = oneshot::channel();
             slot.syncs.insert(ticket, sender);
             let mut effects = Vec::new();
-            slot.group.sync(self.deadlines.now(), ticket, request, &mut effects);
+            slot.group
+                .sync(self.deadlines.now(), ticket, request, &mut effects);
             self.settle(&mut slot, effects);
             receiver
         };
         drop(slot);
-        receiver.await.unwrap_or_else(|_| SyncResult::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE))
+        receiver
+            .await
+            .unwrap_or_else(|_| SyncResult::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE))
     }
 
     /// A sign of life of a member.
@@ -192,7 +207,9 @@ impl GroupCoordinator {
         identity: &MemberIdentity,
         generation: i32,
     ) -> ErrorCode {
-        let Some(slot) = self.find(group_id) else { return ErrorCode::UNKNOWN_MEMBER_ID };
+        let Some(slot) = self.find(group_id) else {
+            return ErrorCode::UNKNOWN_MEMBER_ID;
+        };
         let mut slot = lock(&slot);
         let error = slot.group.heartbeat(self.deadlines.now(), identity, generation);
         self.settle(&mut slot, Vec::new());
@@ -214,7 +231,10 @@ impl GroupCoordinator {
         let mut slot = lock(&slot);
         let now = self.deadlines.now();
         let mut effects = Vec::new();
-        let errors = members.iter().map(|member| slot.group.leave(now, member, &mut effects)).collect();
+        let errors = members
+            .iter()
+            .map(|member| slot.group.leave(now, member, &mut effects))
+            .collect();
         self.settle(&mut slot, effects);
         errors
     }
@@ -239,7 +259,8 @@ impl GroupCoordinator {
             if slot.is_deleted {
                 continue;
             }
-            slot.group.check_commit(self.deadlines.now(), &request.identity, request.generation)?;
+            slot.group
+                .check_commit(self.deadlines.now(), &request.identity, request.generation)?;
             let (records, values) = commit_records(&request, now_ms).map_err(|e| code_of(&e))?;
             // Appended under the lock, so that the log has the commits in the order of their checks.
             let appends = append_all(topic, &request.group_id, now_ms, records).map_err(|e| code_of(&e))?;
@@ -249,13 +270,16 @@ impl GroupCoordinator {
         };
         let mut position = None;
         for append in appends {
-            let base = append.await.map_err(|failed| code_of(&StateError::Failed(failed)))?;
+            let base = append
+                .await
+                .map_err(|failed| code_of(&StateError::Failed(failed)))?;
             position.get_or_insert(base);
         }
         let Some(position) = position else { return Ok(()) };
         let mut slot = lock(&slot);
         for (partition, value) in request.partitions.iter().zip(values) {
-            slot.offsets.apply(&partition.topic, partition.partition, position, value);
+            slot.offsets
+                .apply(&partition.topic, partition.partition, position, value);
         }
         Ok(())
     }
@@ -278,7 +302,8 @@ impl GroupCoordinator {
         group_id: &str,
     ) -> BTreeMap<String, BTreeMap<i32, CommittedOffset>> {
         let slot = self.find(group_id);
-        slot.map(|slot| lock(&slot).offsets.all().clone()).unwrap_or_default()
+        slot.map(|slot| lock(&slot).offsets.all().clone())
+            .unwrap_or_default()
     }
 
     /// What there is to tell about a group.
@@ -323,8 +348,10 @@ impl GroupCoordinator {
                 continue;
             }
             let topic = self.topic().await?;
-            let records: Result<Vec<_>, _> =
-                partitions.into_iter().map(|p| offset_record(&group_id, name, p, None)).collect();
+            let records: Result<Vec<_>, _> = partitions
+                .into_iter()
+                .map(|p| offset_record(&group_id, name, p, None))
+                .collect();
             let appends = records.and_then(|records| append_all(topic, &group_id, now_ms, records));
             wait_all(appends.map_err(|e| code_of(&e))?).await?;
         }
@@ -348,7 +375,10 @@ impl GroupCoordinator {
             return Some(slot);
         }
         if self.read_slots().len() >= self.groups_max {
-            tracing::warn!(groups_max = self.groups_max, "group refused: there are too many groups");
+            tracing::warn!(
+                groups_max = self.groups_max,
+                "group refused: there are too many groups"
+            );
             return None;
         }
         Some(self.insert(group_id, Group::new(self.rules), OffsetTable::default()))
@@ -407,28 +437,49 @@ impl GroupCoordinator {
                 Ok(appends) => wait_all(appends).await,
                 Err(error) => Err(code_of(&error)),
             };
-            let Some(slot) = coordinator.find(&group_id) else { return };
+            let Some(slot) = coordinator.find(&group_id) else {
+                return;
+            };
             let mut slot = lock(&slot);
             let mut effects = Vec::new();
             let now = coordinator.deadlines.now();
-            slot.group.assignment_stored(now, generation, outcome, &mut effects);
+            slot.group
+                .assignment_stored(now, generation, outcome, &mut effects);
             coordinator.settle(&mut slot, effects);
         });
     }
 
     fn store(&self, slot: &Slot) -> Result<Vec<Append>, StateError> {
-        let too_large = |_| StateError::TooLarge { topic: CONSUMER_OFFSETS };
+        let too_large = |_| StateError::TooLarge {
+            topic: CONSUMER_OFFSETS,
+        };
         // Every way to a member leads through `topic`, so the topic is there; it is opened again only
         // for groups that were loaded at start.
-        let Some(topic) = self.offsets_log.opened() else { return Err(StateError::Cancelled) };
+        let Some(topic) = self.offsets_log.opened() else {
+            return Err(StateError::Cancelled);
+        };
         let now_ms = super::super::wall_clock_ms();
-        let key = RecordKey::Group { group: slot.group_id.clone() }.encode().map_err(too_large)?;
+        let key = RecordKey::Group {
+            group: slot.group_id.clone(),
+        }
+        .encode()
+        .map_err(too_large)?;
         let value = slot.group.value(now_ms).encode().map_err(too_large)?;
-        append_all(&topic, &slot.group_id, now_ms, vec![KeyedRecord { key, value: Some(value) }])
+        append_all(
+            &topic,
+            &slot.group_id,
+            now_ms,
+            vec![KeyedRecord {
+                key,
+                value: Some(value),
+            }],
+        )
     }
 
     fn queue_deadline(&self, slot: &mut Slot) {
-        let Some(deadline) = slot.group.next_deadline() else { return };
+        let Some(deadline) = slot.group.next_deadline() else {
+            return;
+        };
         if slot.queued.is_none_or(|queued| deadline < queued) {
             slot.queued = Some(deadline);
             self.deadlines.add(deadline, &slot.group_id);
@@ -453,14 +504,31 @@ fn fold_record(
                 groups.insert(group, Some(value));
             }
         }
-        (Some(RecordKey::Offset { group, topic, partition }), None) => {
+        (
+            Some(RecordKey::Offset {
+                group,
+                topic,
+                partition,
+            }),
+            None,
+        ) => {
             if let Some(table) = tables.get_mut(&group) {
                 table.remove(&topic, partition);
             }
         }
-        (Some(RecordKey::Offset { group, topic, partition }), Some(value)) => {
+        (
+            Some(RecordKey::Offset {
+                group,
+                topic,
+                partition,
+            }),
+            Some(value),
+        ) => {
             if let Some(value) = OffsetValue::decode(value).ok()? {
-                tables.entry(group).or_default().apply(&topic, partition, position, value);
+                tables
+                    .entry(group)
+                    .or_default()
+                    .apply(&topic, partition, position, value);
             }
         }
     }
@@ -488,14 +556,20 @@ fn commit_records(
 }
 
 fn deletion_records(slot: &Slot) -> Result<Vec<KeyedRecord>, StateError> {
-    let too_large = |_| StateError::TooLarge { topic: CONSUMER_OFFSETS };
+    let too_large = |_| StateError::TooLarge {
+        topic: CONSUMER_OFFSETS,
+    };
     let mut records = Vec::new();
     for (topic, partitions) in slot.offsets.all() {
         for partition in partitions.keys() {
             records.push(offset_record(&slot.group_id, topic, *partition, None)?);
         }
     }
-    let key = RecordKey::Group { group: slot.group_id.clone() }.encode().map_err(too_large)?;
+    let key = RecordKey::Group {
+        group: slot.group_id.clone(),
+    }
+    .encode()
+    .map_err(too_large)?;
     records.push(KeyedRecord { key, value: None });
     Ok(records)
 }
@@ -511,13 +585,19 @@ fn overview(slot: &Slot) -> GroupOverview {
 
 /// A member id in Kafka's form: what the client calls itself, then something unique.
 fn fresh_member_id(request: &JoinRequest) -> String {
-    let name = request.identity.instance_id.as_ref().unwrap_or(&request.client_id);
+    let name = request
+        .identity
+        .instance_id
+        .as_ref()
+        .unwrap_or(&request.client_id);
     format!("{name}-{}", uuid::Uuid::new_v4())
 }
 
 async fn wait_all(appends: Vec<Append>) -> Result<(), ErrorCode> {
     for append in appends {
-        append.await.map_err(|failed| code_of(&StateError::Failed(failed)))?;
+        append
+            .await
+            .map_err(|failed| code_of(&StateError::Failed(failed)))?;
     }
     Ok(())
 }

@@ -20,7 +20,11 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new() -> Deadlines {
-        Deadlines { started: Instant::now(), heap: Mutex::default(), earlier: Notify::new() }
+        Deadlines {
+            started: Instant::now(),
+            heap: Mutex::default(),
+            earlier: Notify::new(),
+        }
     }
 
     /// The current moment.

@@ -124,7 +124,9 @@ impl Group {
             let protocol = value.protocol.clone().unwrap_or_default();
             let session_timeout = duration_ms(member.session_timeout_ms);
             if let Some(instance_id) = &member.instance_id {
-                group.static_members.insert(instance_id.clone(), member.member_id.clone());
+                group
+                    .static_members
+                    .insert(instance_id.clone(), member.member_id.clone());
             }
             let restored = Member {
                 member_id: member.member_id.clone(),
@@ -133,7 +135,10 @@ impl Group {
                 client_host: member.client_host,
                 rebalance_timeout: duration_ms(member.rebalance_timeout_ms),
                 session_timeout,
-                protocols: vec![Protocol { name: protocol, metadata: member.subscription }],
+                protocols: vec![Protocol {
+                    name: protocol,
+                    metadata: member.subscription,
+                }],
                 assignment: member.assignment,
                 session_deadline: now + session_timeout,
                 awaiting_join: None,
@@ -269,12 +274,20 @@ impl Group {
 
     /// Takes a member out and rebalances the rest.
     pub(super) fn remove_member(&mut self, now: Moment, member_id: &str, effects: &mut Vec<Effect>) {
-        let Some(member) = self.members.remove(member_id) else { return };
+        let Some(member) = self.members.remove(member_id) else {
+            return;
+        };
         if let Some(ticket) = member.awaiting_join {
-            effects.push(Effect::Joined(ticket, JoinResult::failed("", ErrorCode::UNKNOWN_MEMBER_ID)));
+            effects.push(Effect::Joined(
+                ticket,
+                JoinResult::failed("", ErrorCode::UNKNOWN_MEMBER_ID),
+            ));
         }
         if let Some(ticket) = member.awaiting_sync {
-            effects.push(Effect::Synced(ticket, SyncResult::failed(ErrorCode::UNKNOWN_MEMBER_ID)));
+            effects.push(Effect::Synced(
+                ticket,
+                SyncResult::failed(ErrorCode::UNKNOWN_MEMBER_ID),
+            ));
         }
         if let Some(instance_id) = member.instance_id {
             self.static_members.remove(&instance_id);
@@ -291,7 +304,11 @@ impl Group {
 
     /// The longest rebalance timeout of the members.
     pub(super) fn rebalance_timeout(&self) -> Duration {
-        self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default()
+        self.members
+            .values()
+            .map(|member| member.rebalance_timeout)
+            .max()
+            .unwrap_or_default()
     }
 
     /// Whether a member with these protocols can be in the group.
@@ -302,20 +319,31 @@ impl Group {
         if self.members.is_empty() {
             return true;
         }
-        let by_all = |name: &str| self.members.values().all(|m| m.protocols.iter().any(|p| p.name == name));
+        let by_all = |name: &str| {
+            self.members
+                .values()
+                .all(|m| m.protocols.iter().any(|p| p.name == name))
+        };
         self.protocol_type.as_deref() == Some(protocol_type) && protocols.iter().any(|p| by_all(&p.name))
     }
 
     /// The protocol that most members prefer, of those that all support.
     pub(super) fn elect_protocol(&self) -> Option<String> {
-        let by_all = |name: &str| self.members.values().all(|m| m.protocols.iter().any(|p| p.name == name));
+        let by_all = |name: &str| {
+            self.members
+                .values()
+                .all(|m| m.protocols.iter().any(|p| p.name == name))
+        };
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
             if let Some(choice) = member.protocols.iter().find(|protocol| by_all(&protocol.name)) {
                 *votes.entry(choice.name.as_str()).or_default() += 1;
             }
         }
-        votes.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name.to_owned())
+        votes
+            .into_iter()
+            .max_by_key(|(_, count)| *count)
+            .map(|(name, _)| name.to_owned())
     }
 }
 

@@ -46,7 +46,12 @@ pub(in super::super) struct JoinResult {
 impl JoinResult {
     /// A refusal.
     pub(in super::super) fn failed(member_id: &str, error: ErrorCode) -> JoinResult {
-        JoinResult { error, generation: -1, member_id: member_id.to_owned(), ..JoinResult::default() }
+        JoinResult {
+            error,
+            generation: -1,
+            member_id: member_id.to_owned(),
+            ..JoinResult::default()
+        }
     }
 }
 
@@ -70,7 +75,10 @@ impl Group {
             self.join_known(now, ticket, request, effects)
         };
         if let Err(error) = outcome {
-            effects.push(Effect::Joined(ticket, JoinResult::failed(&request.identity.member_id, error)));
+            effects.push(Effect::Joined(
+                ticket,
+                JoinResult::failed(&request.identity.member_id, error),
+            ));
         }
     }
 
@@ -92,7 +100,8 @@ impl Group {
             return Err(ErrorCode::GROUP_MAX_SIZE_REACHED);
         }
         if request.identity.instance_id.is_none() && request.must_know_member_id {
-            self.pending_members.insert(fresh_id.clone(), now + request.session_timeout);
+            self.pending_members
+                .insert(fresh_id.clone(), now + request.session_timeout);
             let result = JoinResult::failed(&fresh_id, ErrorCode::MEMBER_ID_REQUIRED);
             effects.push(Effect::Joined(ticket, result));
             return Ok(());
@@ -114,7 +123,10 @@ impl Group {
             return Ok(());
         }
         self.check_member(&request.identity)?;
-        let unchanged = self.members.get(member_id).is_some_and(|m| m.protocols == request.protocols);
+        let unchanged = self
+            .members
+            .get(member_id)
+            .is_some_and(|m| m.protocols == request.protocols);
         let is_leader = self.leader.as_deref() == Some(member_id);
         match self.state {
             GroupState::Empty => return Err(ErrorCode::UNKNOWN_MEMBER_ID),
@@ -140,9 +152,16 @@ impl Group {
         effects: &mut Vec<Effect>,
     ) {
         self.extend_session(now, member_id);
-        let members = if with_members { self.subscriptions() } else { Vec::new() };
+        let members = if with_members {
+            self.subscriptions()
+        } else {
+            Vec::new()
+        };
         let leader = self.leader.clone().unwrap_or_default();
-        effects.push(Effect::Joined(ticket, self.join_result(member_id, leader, members)));
+        effects.push(Effect::Joined(
+            ticket,
+            self.join_result(member_id, leader, members),
+        ));
     }
 
     /// A new member comes in, and the group rebalances for it.
@@ -185,7 +204,9 @@ impl Group {
 
     /// A known member joins again, perhaps with other protocols.
     fn rejoin(&mut self, now: Moment, ticket: Ticket, request: &JoinRequest, effects: &mut Vec<Effect>) {
-        let Some(member) = self.members.get_mut(&request.identity.member_id) else { return };
+        let Some(member) = self.members.get_mut(&request.identity.member_id) else {
+            return;
+        };
         member.protocols.clone_from(&request.protocols);
         member.rebalance_timeout = request.rebalance_timeout;
         member.session_timeout = request.session_timeout;
@@ -217,7 +238,9 @@ impl Group {
         new_id: String,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(mut member) = self.members.remove(old_id) else { return };
+        let Some(mut member) = self.members.remove(old_id) else {
+            return;
+        };
         let fenced = ErrorCode::FENCED_INSTANCE_ID;
         if let Some(earlier) = member.awaiting_join.take() {
             effects.push(Effect::Joined(earlier, JoinResult::failed(old_id, fenced)));
@@ -269,7 +292,10 @@ impl Group {
         } else {
             self.leader.clone().unwrap_or_default()
         };
-        JoinResult { skip_assignment: leads, ..self.join_result(new_id, leader, members) }
+        JoinResult {
+            skip_assignment: leads,
+            ..self.join_result(new_id, leader, members)
+        }
     }
 
     fn join_result(
@@ -316,7 +342,11 @@ impl Group {
                 member_added: false,
             }
         } else {
-            JoinPhase { until: now + timeout, extension: None, member_added: false }
+            JoinPhase {
+                until: now + timeout,
+                extension: None,
+                member_added: false,
+            }
         });
         self.sync_deadline = None;
         self.state = GroupState::PreparingRebalance;
@@ -325,7 +355,9 @@ impl Group {
 
     /// Ends the join phase if everybody who can be expected has joined.
     pub(super) fn try_complete_join(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        let Some(JoinPhase { extension: None, .. }) = self.join_phase else { return };
+        let Some(JoinPhase { extension: None, .. }) = self.join_phase else {
+            return;
+        };
         let all_joined = self.members.values().all(|member| member.awaiting_join.is_some());
         if all_joined && self.pending_members.is_empty() {
             self.complete_join(now, effects);
@@ -339,7 +371,11 @@ impl Group {
         if phase.member_added && !extension.is_zero() && !self.members.is_empty() {
             let delay = self.rules.initial_rebalance_delay.min(extension);
             let extension = Some(extension.saturating_sub(delay));
-            self.join_phase = Some(JoinPhase { until: now + delay, extension, member_added: false });
+            self.join_phase = Some(JoinPhase {
+                until: now + delay,
+                extension,
+                member_added: false,
+            });
             return;
         }
         self.complete_join(now, effects);
@@ -347,18 +383,28 @@ impl Group {
 
     /// Begins the next generation with those who joined. Static members keep their place without joining.
     fn complete_join(&mut self, now: Moment, effects: &mut Vec<Effect>) {
-        self.members.retain(|_, member| member.awaiting_join.is_some() || member.instance_id.is_some());
+        self.members
+            .retain(|_, member| member.awaiting_join.is_some() || member.instance_id.is_some());
         let joined = |group: &Group, id: &String| {
-            group.members.get(id).is_some_and(|member| member.awaiting_join.is_some())
+            group
+                .members
+                .get(id)
+                .is_some_and(|member| member.awaiting_join.is_some())
         };
         let leader_joined = self.leader.as_ref().is_some_and(|leader| joined(self, leader));
         if !leader_joined {
             let mut members = self.members.values();
-            let elected = members.find(|m| m.awaiting_join.is_some()).map(|m| m.member_id.clone());
+            let elected = members
+                .find(|m| m.awaiting_join.is_some())
+                .map(|m| m.member_id.clone());
             if elected.is_none() && !self.members.is_empty() {
                 // Only static members, none of them here: there is nobody to lead, so wait on.
                 let until = now + self.rebalance_timeout();
-                self.join_phase = Some(JoinPhase { until, extension: None, member_added: false });
+                self.join_phase = Some(JoinPhase {
+                    until,
+                    extension: None,
+                    member_added: false,
+                });
                 return;
             }
             self.leader = elected;
@@ -381,11 +427,19 @@ impl Group {
         let leader = self.leader.clone().unwrap_or_default();
         let ids: Vec<String> = self.members.keys().cloned().collect();
         for id in ids {
-            let members = if id == leader { self.subscriptions() } else { Vec::new() };
+            let members = if id == leader {
+                self.subscriptions()
+            } else {
+                Vec::new()
+            };
             let result = self.join_result(&id, leader.clone(), members);
-            let Some(member) = self.members.get_mut(&id) else { continue };
+            let Some(member) = self.members.get_mut(&id) else {
+                continue;
+            };
             member.must_sync = true;
-            let Some(ticket) = member.awaiting_join.take() else { continue };
+            let Some(ticket) = member.awaiting_join.take() else {
+                continue;
+            };
             member.is_new = false;
             member.session_deadline = now + member.session_timeout;
             effects.push(Effect::Joined(ticket, result));

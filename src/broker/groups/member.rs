@@ -63,7 +63,12 @@ impl Member {
 
     /// The subscription for one protocol.
     pub(super) fn metadata(&self, protocol: Option<&str>) -> Bytes {
-        let found = self.protocols.iter().find(|candidate| Some(candidate.name.as_str()) == protocol);
-        found.map(|candidate| candidate.metadata.clone()).unwrap_or_default()
+        let found = self
+            .protocols
+            .iter()
+            .find(|candidate| Some(candidate.name.as_str()) == protocol);
+        found
+            .map(|candidate| candidate.metadata.clone())
+            .unwrap_or_default()
     }
 }

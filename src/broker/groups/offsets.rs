@@ -52,7 +52,9 @@ impl OffsetTable {
             Some(partitions) => partitions,
             None => self.topics.entry(topic.to_owned()).or_default(),
         };
-        let newer = partitions.get(&partition).is_none_or(|known| known.position <= position);
+        let newer = partitions
+            .get(&partition)
+            .is_none_or(|known| known.position <= position);
         if newer {
             partitions.insert(partition, CommittedOffset { value, position });
         }
@@ -70,7 +72,10 @@ impl OffsetTable {
 
     /// Forgets the offsets of a topic and returns the partitions that had one.
     pub(super) fn remove_topic(&mut self, topic: &str) -> Vec<i32> {
-        self.topics.remove(topic).map(|partitions| partitions.into_keys().collect()).unwrap_or_default()
+        self.topics
+            .remove(topic)
+            .map(|partitions| partitions.into_keys().collect())
+            .unwrap_or_default()
     }
 
     /// The offset of one partition.
@@ -99,7 +104,11 @@ pub(super) struct OffsetsLog {
 
 impl OffsetsLog {
     pub(super) fn new(log: Log, partitions_at_creation: u32) -> OffsetsLog {
-        OffsetsLog { log, partitions_at_creation, topic: OnceCell::new() }
+        OffsetsLog {
+            log,
+            partitions_at_creation,
+            topic: OnceCell::new(),
+        }
     }
 
     /// The topic, created on first use as in Kafka.
@@ -107,9 +116,8 @@ impl OffsetsLog {
         let open = || async {
             let log = self.log.clone();
             let partitions = self.partitions_at_creation;
-            let opened = tokio::task::spawn_blocking(move || {
-                internal_topic::open(&log, CONSUMER_OFFSETS, partitions)
-            });
+            let opened =
+                tokio::task::spawn_blocking(move || internal_topic::open(&log, CONSUMER_OFFSETS, partitions));
             opened.await.map_err(|_| StateError::Cancelled)?
         };
         self.topic.get_or_try_init(open).await
@@ -117,12 +125,17 @@ impl OffsetsLog {
 
     /// The topic, if [`OffsetsLog::topic`] opened it.
     pub(super) fn opened(&self) -> Option<Arc<Topic>> {
-        self.topic.get().cloned().or_else(|| self.log.topic(CONSUMER_OFFSETS))
+        self.topic
+            .get()
+            .cloned()
+            .or_else(|| self.log.topic(CONSUMER_OFFSETS))
     }
 
     /// Calls `fold` with every record that was ever committed, if there is any. Blocks.
     pub(super) fn fold(&self, mut fold: impl FnMut(Offset, KeyedRecord)) -> Result<(), StateError> {
-        let Some(topic) = self.log.topic(CONSUMER_OFFSETS) else { return Ok(()) };
+        let Some(topic) = self.log.topic(CONSUMER_OFFSETS) else {
+            return Ok(());
+        };
         for partition in &topic.partitions {
             internal_topic::fold(CONSUMER_OFFSETS, partition, &mut fold)?;
         }
@@ -152,7 +165,12 @@ pub(super) fn append_all(
         chunk.push(record);
     }
     if !chunk.is_empty() {
-        appends.push(internal_topic::append(CONSUMER_OFFSETS, partition, now_ms, chunk)?);
+        appends.push(internal_topic::append(
+            CONSUMER_OFFSETS,
+            partition,
+            now_ms,
+            chunk,
+        )?);
     }
     Ok(appends)
 }
@@ -165,7 +183,9 @@ fn partition_of<'a>(topic: &'a Topic, group_id: &str) -> &'a Partition {
 
 /// `java.lang.String.hashCode`.
 fn java_hash(text: &str) -> u32 {
-    text.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)))
+    text.encode_utf16().fold(0_u32, |hash, unit| {
+        hash.wrapping_mul(31).wrapping_add(u32::from(unit))
+    })
 }
 
 /// The record of a committed offset, or of its removal.
@@ -175,10 +195,19 @@ pub(super) fn offset_record(
     partition: i32,
     value: Option<&OffsetValue>,
 ) -> Result<KeyedRecord, StateError> {
-    let too_large = |_| StateError::TooLarge { topic: CONSUMER_OFFSETS };
-    let key = RecordKey::Offset { group: group.to_owned(), topic: topic.to_owned(), partition };
+    let too_large = |_| StateError::TooLarge {
+        topic: CONSUMER_OFFSETS,
+    };
+    let key = RecordKey::Offset {
+        group: group.to_owned(),
+        topic: topic.to_owned(),
+        partition,
+    };
     let value: Option<Bytes> = value.map(OffsetValue::encode).transpose().map_err(too_large)?;
-    Ok(KeyedRecord { key: key.encode().map_err(too_large)?, value })
+    Ok(KeyedRecord {
+        key: key.encode().map_err(too_large)?,
+        value,
+    })
 }
 
 #[cfg(test)]
@@ -189,15 +218,23 @@ mod tests {
     fn groups_hash_as_in_java() {
         assert_eq!(java_hash(""), 0);
         assert_eq!(java_hash("a"), 97);
-        assert_eq!(java_hash("console-consumer"), "console-consumer".bytes().fold(0, |h: u32, b| {
-            h.wrapping_mul(31).wrapping_add(u32::from(b))
-        }));
+        assert_eq!(
+            java_hash("console-consumer"),
+            "console-consumer"
+                .bytes()
+                .fold(0, |h: u32, b| { h.wrapping_mul(31).wrapping_add(u32::from(b)) })
+        );
         // "polygenelubricants".hashCode() is Integer.MIN_VALUE.
         assert_eq!(java_hash("polygenelubricants"), 0x8000_0000);
     }
 
     fn value(offset: i64) -> OffsetValue {
-        OffsetValue { offset, leader_epoch: -1, metadata: String::new(), commit_timestamp_ms: 0 }
+        OffsetValue {
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+            commit_timestamp_ms: 0,
+        }
     }
 
     #[test]

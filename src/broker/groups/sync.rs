@@ -30,7 +30,10 @@ pub(in super::super) struct SyncResult {
 impl SyncResult {
     /// A refusal.
     pub(in super::super) fn failed(error: ErrorCode) -> SyncResult {
-        SyncResult { error, ..SyncResult::default() }
+        SyncResult {
+            error,
+            ..SyncResult::default()
+        }
     }
 }
 
@@ -49,7 +52,9 @@ impl Group {
         }
         let member_id = request.identity.member_id;
         self.extend_session(now, &member_id);
-        let Some(member) = self.members.get_mut(&member_id) else { return };
+        let Some(member) = self.members.get_mut(&member_id) else {
+            return;
+        };
         member.must_sync = false;
         if self.state == GroupState::Stable {
             effects.push(Effect::Synced(ticket, self.sync_result(&member_id)));
@@ -132,7 +137,11 @@ impl Group {
             error: ErrorCode::NONE,
             protocol_type: self.protocol_type.clone(),
             protocol: self.protocol.clone(),
-            assignment: self.members.get(member_id).map(|m| m.assignment.clone()).unwrap_or_default(),
+            assignment: self
+                .members
+                .get(member_id)
+                .map(|m| m.assignment.clone())
+                .unwrap_or_default(),
         }
     }
 }

@@ -28,7 +28,10 @@ struct Harness {
 
 impl Harness {
     fn new(initial_rebalance_delay: Duration) -> Harness {
-        let rules = GroupRules { initial_rebalance_delay, members_max: 5 };
+        let rules = GroupRules {
+            initial_rebalance_delay,
+            members_max: 5,
+        };
         Harness {
             group: Group::new(rules),
             now: Duration::ZERO,
@@ -73,7 +76,8 @@ impl Harness {
         };
         change(&mut request);
         let mut effects = Vec::new();
-        self.group.join(self.now, ticket, &request, format!("m{ticket:04}"), &mut effects);
+        self.group
+            .join(self.now, ticket, &request, format!("m{ticket:04}"), &mut effects);
         self.absorb(effects);
         ticket
     }
@@ -84,8 +88,10 @@ impl Harness {
 
     fn join_static(&mut self, instance_id: &str, member_id: &str) -> Ticket {
         self.join_with(|request| {
-            request.identity =
-                MemberIdentity { member_id: member_id.into(), instance_id: Some(instance_id.into()) };
+            request.identity = MemberIdentity {
+                member_id: member_id.into(),
+                instance_id: Some(instance_id.into()),
+            };
         })
     }
 
@@ -112,7 +118,8 @@ impl Harness {
     fn stored(&mut self, outcome: Result<(), ErrorCode>) {
         for generation in std::mem::take(&mut self.storing) {
             let mut effects = Vec::new();
-            self.group.assignment_stored(self.now, generation, outcome, &mut effects);
+            self.group
+                .assignment_stored(self.now, generation, outcome, &mut effects);
             self.absorb(effects);
         }
     }
@@ -142,9 +149,15 @@ impl Harness {
         let (leader, follower) = (first.member_id, second.member_id);
         assert_eq!(first.leader, leader);
         let waiting = harness.sync(&follower, 1, &[]);
-        assert!(!harness.synced.contains_key(&waiting), "a follower waits for the leader");
+        assert!(
+            !harness.synced.contains_key(&waiting),
+            "a follower waits for the leader"
+        );
         let led = harness.sync(&leader, 1, &[(&leader, "a"), (&follower, "b")]);
-        assert!(harness.synced.is_empty(), "nobody gets an assignment that is not durable");
+        assert!(
+            harness.synced.is_empty(),
+            "nobody gets an assignment that is not durable"
+        );
         harness.stored(Ok(()));
         assert_eq!(harness.synced[&led].assignment, Bytes::from_static(b"a"));
         assert_eq!(harness.synced[&waiting].assignment, Bytes::from_static(b"b"));
@@ -154,11 +167,17 @@ impl Harness {
 }
 
 fn protocol(name: &str) -> Protocol {
-    Protocol { name: name.into(), metadata: Bytes::copy_from_slice(name.as_bytes()) }
+    Protocol {
+        name: name.into(),
+        metadata: Bytes::copy_from_slice(name.as_bytes()),
+    }
 }
 
 fn dynamic(member_id: &str) -> MemberIdentity {
-    MemberIdentity { member_id: member_id.into(), instance_id: None }
+    MemberIdentity {
+        member_id: member_id.into(),
+        instance_id: None,
+    }
 }
 
 const DELAY: Duration = Duration::from_secs(3);
@@ -170,7 +189,10 @@ fn a_new_group_waits_for_more_members() {
     harness.advance(Duration::from_secs(2));
     let second = harness.join("");
     harness.advance(Duration::from_secs(1));
-    assert!(harness.joined.is_empty(), "a member that came late extends the wait");
+    assert!(
+        harness.joined.is_empty(),
+        "a member that came late extends the wait"
+    );
     harness.advance(DELAY);
     let (first, second) = (&harness.joined[&first], &harness.joined[&second]);
     assert_eq!((first.generation, second.generation), (1, 1));
@@ -222,7 +244,10 @@ fn an_assignment_that_cannot_be_stored_is_never_given_out() {
     let id = harness.joined[&ticket].member_id.clone();
     let sync = harness.sync(&id, 1, &[(&id, "a")]);
     harness.stored(Err(ErrorCode::COORDINATOR_NOT_AVAILABLE));
-    assert_eq!(harness.synced[&sync], SyncResult::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE));
+    assert_eq!(
+        harness.synced[&sync],
+        SyncResult::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+    );
     assert_eq!(harness.group.state, GroupState::PreparingRebalance);
 }
 
@@ -233,7 +258,10 @@ fn a_rebalance_that_overtakes_the_store_wins() {
     let id = harness.joined[&ticket].member_id.clone();
     let sync = harness.sync(&id, 1, &[(&id, "a")]);
     harness.join("");
-    assert_eq!(harness.synced[&sync], SyncResult::failed(ErrorCode::REBALANCE_IN_PROGRESS));
+    assert_eq!(
+        harness.synced[&sync],
+        SyncResult::failed(ErrorCode::REBALANCE_IN_PROGRESS)
+    );
     harness.stored(Ok(()));
     assert_eq!(harness.group.state, GroupState::PreparingRebalance);
 }
@@ -242,7 +270,10 @@ fn a_rebalance_that_overtakes_the_store_wins() {
 fn a_third_member_makes_the_others_join_again() {
     let (mut harness, leader, follower) = Harness::stable_pair(DELAY);
     let third = harness.join("");
-    assert_eq!(harness.group.heartbeat(harness.now, &dynamic(&leader), 1), ErrorCode::REBALANCE_IN_PROGRESS);
+    assert_eq!(
+        harness.group.heartbeat(harness.now, &dynamic(&leader), 1),
+        ErrorCode::REBALANCE_IN_PROGRESS
+    );
     let leader_again = harness.join(&leader);
     assert!(!harness.joined.contains_key(&leader_again));
     let follower_again = harness.join(&follower);
@@ -250,8 +281,14 @@ fn a_third_member_makes_the_others_join_again() {
         assert_eq!(harness.joined[&ticket].generation, 2);
     }
     assert_eq!(harness.joined[&leader_again].members.len(), 3);
-    assert_eq!(harness.group.heartbeat(harness.now, &dynamic(&leader), 1), ErrorCode::ILLEGAL_GENERATION);
-    assert_eq!(harness.group.heartbeat(harness.now, &dynamic(&leader), 2), ErrorCode::NONE);
+    assert_eq!(
+        harness.group.heartbeat(harness.now, &dynamic(&leader), 1),
+        ErrorCode::ILLEGAL_GENERATION
+    );
+    assert_eq!(
+        harness.group.heartbeat(harness.now, &dynamic(&leader), 2),
+        ErrorCode::NONE
+    );
 }
 
 #[test]
@@ -279,7 +316,10 @@ fn a_follower_that_lost_its_answer_gets_it_again() {
     assert_eq!(harness.joined[&again].generation, 1);
     assert_eq!(harness.group.state, GroupState::Stable);
     let leading = harness.join(&leader);
-    assert!(!harness.joined.contains_key(&leading), "a leader that joins again rebalances the group");
+    assert!(
+        !harness.joined.contains_key(&leading),
+        "a leader that joins again rebalances the group"
+    );
     assert_eq!(harness.group.state, GroupState::PreparingRebalance);
 }
 
@@ -302,7 +342,10 @@ fn the_last_one_to_leave_empties_the_group() {
     assert_eq!(harness.group.leader.as_deref(), Some(follower.as_str()));
     assert_eq!(harness.leave(&dynamic(&leader)), ErrorCode::UNKNOWN_MEMBER_ID);
     assert_eq!(harness.leave(&dynamic(&follower)), ErrorCode::NONE);
-    assert_eq!((harness.group.state, harness.group.generation), (GroupState::Empty, 2));
+    assert_eq!(
+        (harness.group.state, harness.group.generation),
+        (GroupState::Empty, 2)
+    );
     assert_eq!(harness.store_count, 1);
     assert_eq!(harness.group.next_deadline(), None);
 }
@@ -311,11 +354,20 @@ fn the_last_one_to_leave_empties_the_group() {
 fn protocols_must_have_something_in_common() {
     let (mut harness, ..) = Harness::stable_pair(DELAY);
     let other = harness.join_with(|request| request.protocols = vec![protocol("sticky")]);
-    assert_eq!(harness.joined[&other].error, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+    assert_eq!(
+        harness.joined[&other].error,
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+    );
     let kind = harness.join_with(|request| request.protocol_type = "connect".into());
-    assert_eq!(harness.joined[&kind].error, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+    assert_eq!(
+        harness.joined[&kind].error,
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+    );
     let none = harness.join_with(|request| request.protocols = Vec::new());
-    assert_eq!(harness.joined[&none].error, ErrorCode::INCONSISTENT_GROUP_PROTOCOL);
+    assert_eq!(
+        harness.joined[&none].error,
+        ErrorCode::INCONSISTENT_GROUP_PROTOCOL
+    );
 }
 
 #[test]
@@ -354,23 +406,41 @@ fn a_static_member_comes_back_without_a_rebalance() {
 
     let again = harness.join_static("i", "");
     let again = harness.joined[&again].clone();
-    assert_eq!((again.error, again.generation, again.skip_assignment), (ErrorCode::NONE, 1, true));
+    assert_eq!(
+        (again.error, again.generation, again.skip_assignment),
+        (ErrorCode::NONE, 1, true)
+    );
     assert_ne!(again.member_id, old_id);
     assert_eq!(harness.store_count, stores + 1);
     let sync = harness.sync(&again.member_id, 1, &[]);
     assert_eq!(harness.synced[&sync].assignment, Bytes::from_static(b"a"));
 
-    let former = MemberIdentity { member_id: old_id, instance_id: Some("i".into()) };
-    assert_eq!(harness.group.heartbeat(harness.now, &former, 1), ErrorCode::FENCED_INSTANCE_ID);
-    let stranger = MemberIdentity { member_id: "x".into(), instance_id: Some("j".into()) };
-    assert_eq!(harness.group.heartbeat(harness.now, &stranger, 1), ErrorCode::UNKNOWN_MEMBER_ID);
+    let former = MemberIdentity {
+        member_id: old_id,
+        instance_id: Some("i".into()),
+    };
+    assert_eq!(
+        harness.group.heartbeat(harness.now, &former, 1),
+        ErrorCode::FENCED_INSTANCE_ID
+    );
+    let stranger = MemberIdentity {
+        member_id: "x".into(),
+        instance_id: Some("j".into()),
+    };
+    assert_eq!(
+        harness.group.heartbeat(harness.now, &stranger, 1),
+        ErrorCode::UNKNOWN_MEMBER_ID
+    );
 }
 
 #[test]
 fn an_administrator_removes_a_static_member_by_its_instance_id() {
     let mut harness = Harness::new(Duration::ZERO);
     harness.join_static("i", "");
-    let by_instance = MemberIdentity { member_id: String::new(), instance_id: Some("i".into()) };
+    let by_instance = MemberIdentity {
+        member_id: String::new(),
+        instance_id: Some("i".into()),
+    };
     assert_eq!(harness.leave(&by_instance), ErrorCode::NONE);
     assert_eq!(harness.group.state, GroupState::Empty);
 }
@@ -387,7 +457,10 @@ fn commits_are_checked_against_the_generation() {
 
     let mut empty = Harness::new(DELAY);
     assert_eq!(empty.group.check_commit(now, &dynamic(""), -1), Ok(()));
-    assert_eq!(empty.group.check_commit(now, &dynamic("m"), 0), Err(ErrorCode::UNKNOWN_MEMBER_ID));
+    assert_eq!(
+        empty.group.check_commit(now, &dynamic("m"), 0),
+        Err(ErrorCode::UNKNOWN_MEMBER_ID)
+    );
 }
 
 #[test]
@@ -419,8 +492,14 @@ fn a_stored_group_comes_back_as_it_was() {
     assert_eq!(restored.value(5), value);
     assert_eq!(restored.state, GroupState::Stable);
     assert_eq!(restored.next_deadline(), Some(SESSION));
-    assert_eq!(restored.heartbeat(Duration::ZERO, &dynamic(&leader), 1), ErrorCode::NONE);
-    assert_eq!(restored.heartbeat(Duration::ZERO, &dynamic(&follower), 1), ErrorCode::NONE);
+    assert_eq!(
+        restored.heartbeat(Duration::ZERO, &dynamic(&leader), 1),
+        ErrorCode::NONE
+    );
+    assert_eq!(
+        restored.heartbeat(Duration::ZERO, &dynamic(&follower), 1),
+        ErrorCode::NONE
+    );
 }
 
 /// One step of a random history; members are chosen by index among the known ids.
@@ -462,7 +541,10 @@ fn known_id(harness: &Harness, index: usize) -> Option<String> {
 fn identity_of(harness: &Harness, member_id: &str) -> MemberIdentity {
     let member = harness.group.members.get(member_id);
     let instance_id = member.and_then(|member| member.instance_id.clone());
-    MemberIdentity { member_id: member_id.to_owned(), instance_id }
+    MemberIdentity {
+        member_id: member_id.to_owned(),
+        instance_id,
+    }
 }
 
 fn take(harness: &mut Harness, step: &Step) {
@@ -474,27 +556,41 @@ fn take(harness: &mut Harness, step: &Step) {
             harness.join_static(&format!("i{instance}"), "");
         }
         Step::JoinAgain(index) => {
-            let Some(id) = known_id(harness, index) else { return };
+            let Some(id) = known_id(harness, index) else {
+                return;
+            };
             let identity = identity_of(harness, &id);
             harness.join_with(|request| request.identity = identity);
         }
         Step::Sync(index) => {
-            let Some(id) = known_id(harness, index) else { return };
+            let Some(id) = known_id(harness, index) else {
+                return;
+            };
             let generation = harness.group.generation;
             harness.sync(&id, generation, &[(&id, "mine")]);
         }
         Step::Heartbeat(index) => {
-            let Some(id) = known_id(harness, index) else { return };
+            let Some(id) = known_id(harness, index) else {
+                return;
+            };
             let identity = identity_of(harness, &id);
-            harness.group.heartbeat(harness.now, &identity, harness.group.generation);
+            harness
+                .group
+                .heartbeat(harness.now, &identity, harness.group.generation);
         }
         Step::Leave(index) => {
-            let Some(id) = known_id(harness, index) else { return };
+            let Some(id) = known_id(harness, index) else {
+                return;
+            };
             let identity = identity_of(harness, &id);
             harness.leave(&identity);
         }
         Step::Stored(ok) => {
-            harness.stored(if ok { Ok(()) } else { Err(ErrorCode::COORDINATOR_NOT_AVAILABLE) });
+            harness.stored(if ok {
+                Ok(())
+            } else {
+                Err(ErrorCode::COORDINATOR_NOT_AVAILABLE)
+            });
         }
         Step::Advance(milliseconds) => harness.advance(Duration::from_millis(milliseconds)),
     }
@@ -510,11 +606,20 @@ fn check_invariants(harness: &Harness) {
     }
     for member in group.members.values() {
         let may_wait_for_join = group.state == GroupState::PreparingRebalance;
-        assert!(member.awaiting_join.is_none() || may_wait_for_join, "joins wait only while joining");
+        assert!(
+            member.awaiting_join.is_none() || may_wait_for_join,
+            "joins wait only while joining"
+        );
         let may_wait_for_sync = group.state == GroupState::CompletingRebalance;
-        assert!(member.awaiting_sync.is_none() || may_wait_for_sync, "syncs wait only for the leader");
+        assert!(
+            member.awaiting_sync.is_none() || may_wait_for_sync,
+            "syncs wait only for the leader"
+        );
     }
-    assert_eq!(group.join_phase.is_some(), group.state == GroupState::PreparingRebalance);
+    assert_eq!(
+        group.join_phase.is_some(),
+        group.state == GroupState::PreparingRebalance
+    );
     if group.state == GroupState::Empty {
         assert!(group.members.is_empty());
     } else if group.state != GroupState::PreparingRebalance {
@@ -525,7 +630,10 @@ fn check_invariants(harness: &Harness) {
     for result in harness.joined.values().filter(|result| result.error.is_none()) {
         if !result.members.is_empty() {
             assert_eq!(result.leader, result.member_id);
-            leaders.entry(result.generation).or_default().insert(&result.leader);
+            leaders
+                .entry(result.generation)
+                .or_default()
+                .insert(&result.leader);
         }
     }
 }

@@ -27,7 +27,11 @@ impl Group {
         let pending = self.pending_members.values().copied();
         let sessions = self.members.values().filter_map(|member| member.expiry());
         let phase = self.join_phase.map(|phase| phase.until);
-        pending.chain(sessions).chain(phase).chain(self.sync_deadline).min()
+        pending
+            .chain(sessions)
+            .chain(phase)
+            .chain(self.sync_deadline)
+            .min()
     }
 
     fn expired_members(&self, now: Moment) -> Vec<String> {

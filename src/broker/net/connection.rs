@@ -141,7 +141,11 @@ impl Connection {
         let decoded = decode_request(frame)?;
         let (api, version) = (decoded.header.api, decoded.header.version);
         tracing::trace!(client = %self.peer, ?api, version, "request");
-        let context = Context { header: decoded.header, local: self.local, peer: self.peer };
+        let context = Context {
+            header: decoded.header,
+            local: self.local,
+            peer: self.peer,
+        };
         let may_decide = self.undecided_count == 0;
         let dispatched = api::dispatch(&self.node, context, decoded.request, may_decide);
         if !dispatched.is_decided {
@@ -199,7 +203,10 @@ async fn ready_outcome(pending: &mut VecDeque<Pending>) -> Option<Outcome> {
 /// Waits until the held frame fits into the budget of all connections.
 async fn budget(node: &Node, held: Option<&Bytes>) -> Option<OwnedSemaphorePermit> {
     let count = permit_count(node, held?);
-    Arc::clone(&node.request_bytes).acquire_many_owned(count).await.ok()
+    Arc::clone(&node.request_bytes)
+        .acquire_many_owned(count)
+        .await
+        .ok()
 }
 
 /// A frame's share of the budget; never more than there is.

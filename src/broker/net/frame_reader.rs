@@ -48,7 +48,13 @@ pub(super) enum FrameError {
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(super) fn new(reader: R, size_max_bytes: usize, timeout: Duration) -> FrameReader<R> {
         let buffer = BytesMut::new();
-        FrameReader { reader, buffer, size_max_bytes, timeout, deadline: None }
+        FrameReader {
+            reader,
+            buffer,
+            size_max_bytes,
+            timeout,
+            deadline: None,
+        }
     }
 
     /// The next frame without its length prefix, or `None` when the client closed the connection.
@@ -67,7 +73,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
                 if self.buffer.is_empty() {
                     return Ok(None);
                 }
-                return Err(FrameError::Truncated { received_bytes: self.buffer.len() });
+                return Err(FrameError::Truncated {
+                    received_bytes: self.buffer.len(),
+                });
             }
         }
     }
@@ -116,7 +124,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let deadline = self.deadline.unwrap_or_else(Instant::now);
         match tokio::time::timeout_at(deadline, read).await {
             Ok(read) => read.map_err(FrameError::Socket),
-            Err(_) => Err(FrameError::TooSlow { received_bytes: self.buffer.len() }),
+            Err(_) => Err(FrameError::TooSlow {
+                received_bytes: self.buffer.len(),
+            }),
         }
     }
 
@@ -148,7 +158,10 @@ mod tests {
         let wire = [framed(b"one"), framed(&[7; LIMIT]), framed(b"3")].concat();
         let mut reader = reader(&wire);
         assert_eq!(reader.next().await.unwrap().unwrap(), Bytes::from_static(b"one"));
-        assert_eq!(reader.next().await.unwrap().unwrap(), Bytes::from_static(&[7; LIMIT]));
+        assert_eq!(
+            reader.next().await.unwrap().unwrap(),
+            Bytes::from_static(&[7; LIMIT])
+        );
         assert_eq!(reader.next().await.unwrap().unwrap(), Bytes::from_static(b"3"));
         assert_eq!(reader.next().await.unwrap(), None);
     }
@@ -184,7 +197,10 @@ mod tests {
         let (mut client, server) = tokio::io::duplex(64);
         client.write_all(&[0, 0]).await.unwrap();
         let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30));
-        assert!(matches!(reader.next().await, Err(FrameError::TooSlow { received_bytes: 2 })));
+        assert!(matches!(
+            reader.next().await,
+            Err(FrameError::TooSlow { received_bytes: 2 })
+        ));
     }
 
     #[tokio::test]

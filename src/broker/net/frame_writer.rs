@@ -80,7 +80,9 @@ mod tests {
     use super::*;
 
     fn frame(parts: &[&'static [u8]]) -> ResponseFrame {
-        ResponseFrame { parts: parts.iter().map(|part| Bytes::from_static(part)).collect() }
+        ResponseFrame {
+            parts: parts.iter().map(|part| Bytes::from_static(part)).collect(),
+        }
     }
 
     #[tokio::test]
@@ -109,7 +111,10 @@ mod tests {
         let mut writer = FrameWriter::default();
         writer.push(frame(&[b"more than fits"]));
         let (mut near, _far) = tokio::io::duplex(4);
-        let error = writer.flush(&mut near, Duration::from_secs(60)).await.unwrap_err();
+        let error = writer
+            .flush(&mut near, Duration::from_secs(60))
+            .await
+            .unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -17,10 +17,17 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Opens the listening socket.
 pub(in super::super) async fn bind(address: &str) -> Result<TcpListener, BrokerError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BrokerError::AddressInUse { address: address.to_owned() },
-        _ => BrokerError::Listen { address: address.to_owned(), source },
-    })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| match source.kind() {
+            io::ErrorKind::AddrInUse => BrokerError::AddressInUse {
+                address: address.to_owned(),
+            },
+            _ => BrokerError::Listen {
+                address: address.to_owned(),
+                source,
+            },
+        })
 }
 
 /// Serves clients until `shutdown`, then gives their requests in progress time to end.
@@ -56,14 +63,19 @@ pub(in super::super) async fn serve(node: Arc<Node>, listener: TcpListener, shut
         while connections.join_next().await.is_some() {}
     });
     if drained.await.is_err() {
-        tracing::warn!(count = connections.len(), "connections with requests in progress were closed");
+        tracing::warn!(
+            count = connections.len(),
+            "connections with requests in progress were closed"
+        );
         connections.shutdown().await;
     }
 }
 
 fn accept(node: &Arc<Node>, connections: &mut JoinSet<()>, stream: TcpStream) {
     // A client that is gone already has no addresses; there is nothing to serve.
-    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else { return };
+    let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) else {
+        return;
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(client = %peer, %error, "connection could not be set to send at once");
     }

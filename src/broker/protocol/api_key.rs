@@ -42,7 +42,12 @@ pub struct ServedApi {
 }
 
 const fn api(key: ApiKey, min: i16, max: i16) -> ServedApi {
-    ServedApi { key, advertised_min: min, min, max }
+    ServedApi {
+        key,
+        advertised_min: min,
+        min,
+        max,
+    }
 }
 
 /// Every served API, by key.
@@ -50,7 +55,12 @@ const fn api(key: ApiKey, min: i16, max: i16) -> ServedApi {
 /// Produce is advertised from 0 though only 3 and later are served: librdkafka detects features by it
 /// (KAFKA-18659).
 pub const SERVED_APIS: [ServedApi; 21] = [
-    ServedApi { key: ApiKey::Produce, advertised_min: 0, min: 3, max: 13 },
+    ServedApi {
+        key: ApiKey::Produce,
+        advertised_min: 0,
+        min: 3,
+        max: 13,
+    },
     api(ApiKey::Fetch, 4, 18),
     api(ApiKey::ListOffsets, 1, 11),
     api(ApiKey::Metadata, 0, 13),
@@ -86,8 +96,16 @@ mod tests {
 
     #[test]
     fn the_table_is_sorted_and_serves_what_it_advertises() {
-        assert!(SERVED_APIS.windows(2).all(|pair| (pair[0].key as i16) < pair[1].key as i16));
-        assert!(SERVED_APIS.iter().all(|row| row.advertised_min <= row.min && row.min <= row.max));
+        assert!(
+            SERVED_APIS
+                .windows(2)
+                .all(|pair| (pair[0].key as i16) < pair[1].key as i16)
+        );
+        assert!(
+            SERVED_APIS
+                .iter()
+                .all(|row| row.advertised_min <= row.min && row.min <= row.max)
+        );
     }
 
     #[test]

@@ -52,7 +52,13 @@ pub struct FetchedPartition {
 impl FetchedPartition {
     /// An answer without data.
     pub fn failed(index: i32, error: ErrorCode) -> FetchedPartition {
-        FetchedPartition { index, error, high_watermark: -1, log_start: -1, records: Vec::new() }
+        FetchedPartition {
+            index,
+            error,
+            high_watermark: -1,
+            log_start: -1,
+            records: Vec::new(),
+        }
     }
 
     /// Size of the records.
@@ -69,7 +75,9 @@ pub fn encode_fetch(header: &RequestHeader, answer: FetchAnswer) -> Result<Respo
     write_body(&mut skeleton, version, answer, &mut cuts)?;
     let records_size_bytes: usize = cuts.iter().flat_map(|cut| &cut.records).map(Bytes::len).sum();
     end_frame(&mut skeleton, records_size_bytes)?;
-    Ok(ResponseFrame { parts: weave(skeleton.freeze(), cuts) })
+    Ok(ResponseFrame {
+        parts: weave(skeleton.freeze(), cuts),
+    })
 }
 
 /// A place in the skeleton where records of the log follow.
@@ -107,7 +115,10 @@ fn write_body(
         for partition in topic.partitions {
             write_partition(skeleton, version, &partition, read_committed)?;
             if !partition.records.is_empty() {
-                cuts.push(Cut { position: skeleton.len(), records: partition.records });
+                cuts.push(Cut {
+                    position: skeleton.len(),
+                    records: partition.records,
+                });
             }
             write_no_tags(skeleton, flexible);
         }
@@ -144,7 +155,11 @@ fn write_partition(
         encoder.write_i32(-1)?;
     }
     let length = partition.records_size_bytes();
-    let overflow = |_| EncodeError::LengthOverflow { kind: "records", length, maximum: i32::MAX as usize };
+    let overflow = |_| EncodeError::LengthOverflow {
+        kind: "records",
+        length,
+        maximum: i32::MAX as usize,
+    };
     let length = i32::try_from(length).map_err(overflow)?;
     if flexible {
         encoder.write_unsigned_varint(length as u32 + 1)
@@ -155,12 +170,20 @@ fn write_partition(
 
 fn write_array_len(skeleton: &mut BytesMut, flexible: bool, length: usize) -> Result<(), EncodeError> {
     let mut encoder = Encoder::new(skeleton);
-    if flexible { encoder.write_compact_array_len(length) } else { encoder.write_array_len(length) }
+    if flexible {
+        encoder.write_compact_array_len(length)
+    } else {
+        encoder.write_array_len(length)
+    }
 }
 
 fn write_null_array(skeleton: &mut BytesMut, flexible: bool) -> Result<(), EncodeError> {
     let mut encoder = Encoder::new(skeleton);
-    if flexible { encoder.write_unsigned_varint(0) } else { encoder.write_i32(-1) }
+    if flexible {
+        encoder.write_unsigned_varint(0)
+    } else {
+        encoder.write_i32(-1)
+    }
 }
 
 fn write_no_tags(skeleton: &mut BytesMut, flexible: bool) {
@@ -211,17 +234,33 @@ mod tests {
             partition(3, &[b"last"]),
         ];
         let id = Uuid::from_bytes([7; 16]);
-        let topics = vec![FetchedTopic { name: StrBytes::from("orders"), id, partitions }];
-        FetchAnswer { error: ErrorCode::NONE, read_committed: false, topics }
+        let topics = vec![FetchedTopic {
+            name: StrBytes::from("orders"),
+            id,
+            partitions,
+        }];
+        FetchAnswer {
+            error: ErrorCode::NONE,
+            read_committed: false,
+            topics,
+        }
     }
 
     #[test]
     fn every_version_decodes_to_what_was_answered() {
         for version in 4..=18 {
-            let header = RequestHeader { api: ApiKey::Fetch, version, correlation_id: 9, client_id: None };
+            let header = RequestHeader {
+                api: ApiKey::Fetch,
+                version,
+                correlation_id: 9,
+                client_id: None,
+            };
             let frame = encode_fetch(&header, answer()).unwrap();
             let wire: Vec<u8> = frame.parts.concat();
-            assert_eq!(u32::from_be_bytes(wire[..4].try_into().unwrap()) as usize, wire.len() - 4);
+            assert_eq!(
+                u32::from_be_bytes(wire[..4].try_into().unwrap()) as usize,
+                wire.len() - 4
+            );
             assert_eq!(wire[4..8], 9_i32.to_be_bytes());
             let body = Bytes::from(wire).slice(if version >= 12 { 9.. } else { 8.. });
             let limits = DecodeLimits::default();
@@ -237,7 +276,14 @@ mod tests {
             let seen: Vec<_> = topic
                 .partitions
                 .iter()
-                .map(|p| (p.partition_index, p.error_code, p.high_watermark, p.records.clone()))
+                .map(|p| {
+                    (
+                        p.partition_index,
+                        p.error_code,
+                        p.high_watermark,
+                        p.records.clone(),
+                    )
+                })
                 .collect();
             let expected = vec![
                 (0, 0, 70, Some(Bytes::from_static(b"headbody"))),
@@ -254,10 +300,18 @@ mod tests {
     fn read_committed_gets_an_empty_list_of_aborted_transactions() {
         let mut answer = answer();
         answer.read_committed = true;
-        let header = RequestHeader { api: ApiKey::Fetch, version: 11, correlation_id: 9, client_id: None };
+        let header = RequestHeader {
+            api: ApiKey::Fetch,
+            version: 11,
+            correlation_id: 9,
+            client_id: None,
+        };
         let wire = Bytes::from(encode_fetch(&header, answer).unwrap().parts.concat());
         let limits = DecodeLimits::default();
         let decoded = FetchResponse::decode_from_bytes(wire.slice(8..), ApiVersion::new(11), limits).unwrap();
-        assert_eq!(decoded.responses[0].partitions[0].aborted_transactions, Some(Vec::new()));
+        assert_eq!(
+            decoded.responses[0].partitions[0].aborted_transactions,
+            Some(Vec::new())
+        );
     }
 }

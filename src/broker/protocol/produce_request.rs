@@ -83,10 +83,18 @@ fn count_element(count: &mut usize, decoder: &Decoder) -> Result<(), DecodeError
 }
 
 fn read_array_len(decoder: &mut Decoder, flexible: bool) -> Result<usize, DecodeError> {
-    let length = if flexible { decoder.read_compact_array_len()? } else { decoder.read_array_len()? };
+    let length = if flexible {
+        decoder.read_compact_array_len()?
+    } else {
+        decoder.read_array_len()?
+    };
     Ok(length.get())
 }
 
 fn read_nullable_string(decoder: &mut Decoder, flexible: bool) -> Result<Option<StrBytes>, DecodeError> {
-    if flexible { decoder.read_compact_nullable_string() } else { decoder.read_nullable_string() }
+    if flexible {
+        decoder.read_compact_nullable_string()
+    } else {
+        decoder.read_nullable_string()
+    }
 }

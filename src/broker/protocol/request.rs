@@ -167,7 +167,11 @@ pub fn decode_request(frame: Bytes) -> Result<DecodedRequest, RequestError> {
         return unserved_version(served, version, correlation_id);
     }
     if api != ApiKey::Produce && size_bytes > SMALL_FRAME_MAX_BYTES {
-        return Err(RequestError::TooLarge { api, size_bytes, limit_bytes: SMALL_FRAME_MAX_BYTES });
+        return Err(RequestError::TooLarge {
+            api,
+            size_bytes,
+            limit_bytes: SMALL_FRAME_MAX_BYTES,
+        });
     }
 
     let wire_version = ApiVersion::new(version);
@@ -175,9 +179,17 @@ pub fn decode_request(frame: Bytes) -> Result<DecodedRequest, RequestError> {
     let mut decoder = Decoder::new(frame, limits(size_bytes)).map_err(RequestError::Header)?;
     let header = kafka_wire::RequestHeader::decode(&mut decoder, ApiVersion::new(header_version))
         .map_err(RequestError::Header)?;
-    let request = decode_body(api, wire_version, &mut decoder)
-        .map_err(|source| RequestError::Body { api, version, source })?;
-    let header = RequestHeader { api, version, correlation_id, client_id: header.client_id };
+    let request = decode_body(api, wire_version, &mut decoder).map_err(|source| RequestError::Body {
+        api,
+        version,
+        source,
+    })?;
+    let header = RequestHeader {
+        api,
+        version,
+        correlation_id,
+        client_id: header.client_id,
+    };
     Ok(DecodedRequest { header, request })
 }
 
@@ -187,10 +199,23 @@ fn unserved_version(
     correlation_id: i32,
 ) -> Result<DecodedRequest, RequestError> {
     if served.key == ApiKey::ApiVersions {
-        let header = RequestHeader { api: served.key, version: 0, correlation_id, client_id: None };
-        return Ok(DecodedRequest { header, request: Request::UnknownApiVersions });
+        let header = RequestHeader {
+            api: served.key,
+            version: 0,
+            correlation_id,
+            client_id: None,
+        };
+        return Ok(DecodedRequest {
+            header,
+            request: Request::UnknownApiVersions,
+        });
     }
-    Err(RequestError::UnsupportedVersion { api: served.key, version, min: served.min, max: served.max })
+    Err(RequestError::UnsupportedVersion {
+        api: served.key,
+        version,
+        min: served.min,
+        max: served.max,
+    })
 }
 
 /// Budgets for a frame of this size: no single field may be larger than the frame that carries it.

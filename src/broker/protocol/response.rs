@@ -35,7 +35,9 @@ pub fn encode_response<T: KafkaMessage>(
     let mut buffer = begin_frame(header.correlation_id, flexible);
     response.encode_into(&mut buffer, version)?;
     end_frame(&mut buffer, 0)?;
-    Ok(ResponseFrame { parts: vec![buffer.freeze()] })
+    Ok(ResponseFrame {
+        parts: vec![buffer.freeze()],
+    })
 }
 
 /// Starts a frame: room for the length, then the response header.

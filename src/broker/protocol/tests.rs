@@ -14,7 +14,15 @@ fn frame_of<R: KafkaRequest + KafkaEncode>(request: &R, version: i16) -> Bytes {
     let mut wire = BytesMut::new();
     let limits = OutboundFrameLimits::new(1 << 30);
     let client_id = Some(StrBytes::from("tester"));
-    encode_request(&mut wire, 77, client_id, request, ApiVersion::new(version), limits).unwrap();
+    encode_request(
+        &mut wire,
+        77,
+        client_id,
+        request,
+        ApiVersion::new(version),
+        limits,
+    )
+    .unwrap();
     wire.freeze().slice(LENGTH_PREFIX_SIZE_BYTES..)
 }
 
@@ -45,7 +53,9 @@ fn produce_decodes_in_every_version() {
         let decoded = decode_request(frame_of(&expected, version)).unwrap();
         assert_eq!(decoded.header.correlation_id, 77);
         assert_eq!(decoded.header.client_id, Some(StrBytes::from("tester")));
-        let Request::Produce(found) = decoded.request else { panic!("not a produce request") };
+        let Request::Produce(found) = decoded.request else {
+            panic!("not a produce request")
+        };
         assert_eq!(found, expected, "version {version}");
     }
 }
@@ -54,7 +64,9 @@ fn produce_decodes_in_every_version() {
 fn records_stay_slices_of_the_frame() {
     let frame = frame_of(&produce_request(9), 9);
     let range = frame.as_ptr_range();
-    let Request::Produce(request) = decode_request(frame.clone()).unwrap().request else { panic!() };
+    let Request::Produce(request) = decode_request(frame.clone()).unwrap().request else {
+        panic!()
+    };
     let records = request.topic_data[0].partition_data[0].records.clone().unwrap();
     assert!(range.contains(&records.as_ptr()));
 }
@@ -79,10 +91,23 @@ fn unserved_apis_and_versions_are_refused() {
         frame.extend_from_slice(&[0; 32]);
         frame.freeze()
     };
-    assert_eq!(decode_request(frame(99, 0)).unwrap_err(), RequestError::UnknownApi { key: 99 });
-    let expected = RequestError::UnsupportedVersion { api: ApiKey::Produce, version: 2, min: 3, max: 13 };
+    assert_eq!(
+        decode_request(frame(99, 0)).unwrap_err(),
+        RequestError::UnknownApi { key: 99 }
+    );
+    let expected = RequestError::UnsupportedVersion {
+        api: ApiKey::Produce,
+        version: 2,
+        min: 3,
+        max: 13,
+    };
     assert_eq!(decode_request(frame(0, 2)).unwrap_err(), expected);
-    let expected = RequestError::UnsupportedVersion { api: ApiKey::Metadata, version: -1, min: 0, max: 13 };
+    let expected = RequestError::UnsupportedVersion {
+        api: ApiKey::Metadata,
+        version: -1,
+        min: 0,
+        max: 13,
+    };
     assert_eq!(decode_request(frame(3, -1)).unwrap_err(), expected);
 }
 
@@ -90,7 +115,10 @@ fn unserved_apis_and_versions_are_refused() {
 fn only_produce_may_be_large() {
     let mut frame = BytesMut::from(&frame_of(&MetadataRequest::default(), 1)[..]);
     frame.resize(SMALL_FRAME_MAX_BYTES + 1, 0);
-    assert!(matches!(decode_request(frame.freeze()), Err(RequestError::TooLarge { .. })));
+    assert!(matches!(
+        decode_request(frame.freeze()),
+        Err(RequestError::TooLarge { .. })
+    ));
 }
 
 #[test]
@@ -98,7 +126,10 @@ fn every_truncation_is_an_error_or_a_request() {
     for version in 3..=13 {
         let frame = frame_of(&produce_request(version), version);
         for length in 0..frame.len() {
-            assert!(decode_request(frame.slice(..length)).is_err(), "version {version}, {length} bytes");
+            assert!(
+                decode_request(frame.slice(..length)).is_err(),
+                "version {version}, {length} bytes"
+            );
         }
     }
 }
@@ -110,7 +141,10 @@ fn claimed_counts_allocate_nothing() {
     frame.extend_from_slice(&[0, 0, 0, 3, 0, 0, 0, 1, 0xff, 0xff]);
     frame.extend_from_slice(&[0xff, 0xff, 0xff, 0xff, 0, 0, 0, 1]);
     frame.extend_from_slice(&i32::MAX.to_be_bytes());
-    assert!(matches!(decode_request(frame.freeze()), Err(RequestError::Body { .. })));
+    assert!(matches!(
+        decode_request(frame.freeze()),
+        Err(RequestError::Body { .. })
+    ));
 }
 
 #[test]
@@ -120,7 +154,10 @@ fn nested_empty_partitions_are_bounded_together() {
     topic.partition_data = vec![PartitionProduceData::default(); 100];
     let mut request = ProduceRequest::default();
     request.topic_data = vec![topic; 1001];
-    assert!(matches!(decode_request(frame_of(&request, 9)), Err(RequestError::Body { .. })));
+    assert!(matches!(
+        decode_request(frame_of(&request, 9)),
+        Err(RequestError::Body { .. })
+    ));
 }
 
 proptest! {

@@ -89,13 +89,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         runs.push(measure(folder.path(), arguments.total_bytes)?);
     }
     let report = Report::new(&runs, arguments.total_bytes);
-    if arguments.place.json { output::json(&report) } else { output::result(&report) }
+    if arguments.place.json {
+        output::json(&report)
+    } else {
+        output::result(&report)
+    }
 }
 
 fn measure(folder: &Path, total_bytes: u64) -> anyhow::Result<Run> {
     let device = device::measure(folder)?;
     let log = Log::open(folder.join("log"), LogOptions::default()).context("opening the log")?;
-    let spec = TopicSpec { partitions: WRITERS as u32, ..TopicSpec::default() };
+    let spec = TopicSpec {
+        partitions: WRITERS as u32,
+        ..TopicSpec::default()
+    };
     let topic = log.create_topic("bench", &spec).context("creating the topic")?;
     let partitions = &topic.partitions;
 
@@ -114,7 +121,9 @@ fn measure(folder: &Path, total_bytes: u64) -> anyhow::Result<Run> {
             })
             .collect();
         let ends = writers.into_iter().map(|writer| {
-            writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            writer
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         ends.collect::<anyhow::Result<Vec<()>>>()
     })?;
@@ -178,7 +187,12 @@ fn batch_of(records: usize, size_bytes: usize) -> anyhow::Result<Bytes> {
         for (position, byte) in value.iter_mut().enumerate() {
             *byte = (position * 31 + number * 17) as u8;
         }
-        let record = Record { timestamp: Timestamp(0), key: None, value: Some(&value), headers: &[] };
+        let record = Record {
+            timestamp: Timestamp(0),
+            key: None,
+            value: Some(&value),
+            headers: &[],
+        };
         builder.push(&record)?;
     }
     Ok(builder.finish())
@@ -207,15 +221,30 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "durable appends, {}; median of {} runs (lowest to highest)", self.write_path, self.runs)?;
-        writeln!(f, "  1 KiB records in 64 KiB batches, {WRITERS} partitions, {IN_FLIGHT_PER_WRITER} in flight each")?;
+        writeln!(
+            f,
+            "durable appends, {}; median of {} runs (lowest to highest)",
+            self.write_path, self.runs
+        )?;
+        writeln!(
+            f,
+            "  1 KiB records in 64 KiB batches, {WRITERS} partitions, {IN_FLIGHT_PER_WRITER} in flight each"
+        )?;
         writeln!(f, "    log      MB/s  {}", self.megabytes_per_second)?;
-        writeln!(f, "    device   MB/s  {}   256 KiB writes, 4 in flight", self.device_megabytes_per_second)?;
+        writeln!(
+            f,
+            "    device   MB/s  {}   256 KiB writes, 4 in flight",
+            self.device_megabytes_per_second
+        )?;
         writeln!(f, "    ratio          {}", self.throughput_ratio)?;
         writeln!(f, "  one 100-byte record at a time")?;
         writeln!(f, "    log      p50 us{}", self.alone_p50_us)?;
         writeln!(f, "             p99 us{}", self.alone_p99_us)?;
-        writeln!(f, "    device   p50 us{}   4 KiB writes, one in flight", self.device_p50_us)?;
+        writeln!(
+            f,
+            "    device   p50 us{}   4 KiB writes, one in flight",
+            self.device_p50_us
+        )?;
         writeln!(f, "             p99 us{}", self.device_p99_us)?;
         writeln!(f, "    ratio of p50   {}", self.latency_ratio)?;
         write!(f, "    records per s  {}", self.alone_per_second)

@@ -39,17 +39,24 @@ pub fn measure(folder: &Path) -> anyhow::Result<DeviceFigures> {
     let disk = Environment::machine(false).disk;
     let path = folder.join("device-probe");
     fill(&*disk, &path).with_context(|| format!("filling {}", path.display()))?;
-    let writer = disk.durable_writer(LARGE_IN_FLIGHT).context("opening the way for durable writes")?;
-    let slot = writer.attach(&path).with_context(|| format!("opening {} for durable writes", path.display()))?;
+    let writer = disk
+        .durable_writer(LARGE_IN_FLIGHT)
+        .context("opening the way for durable writes")?;
+    let slot = writer
+        .attach(&path)
+        .with_context(|| format!("opening {} for durable writes", path.display()))?;
     let blocks = write_blocks(&*writer, slot).context("durable 4 KiB writes")?;
     let took = write_large(&*writer, slot).context("durable 256 KiB writes")?;
     writer.detach(slot);
-    disk.remove_file(&path).with_context(|| format!("removing {}", path.display()))?;
+    disk.remove_file(&path)
+        .with_context(|| format!("removing {}", path.display()))?;
     let percentiles = blocks.percentiles();
     Ok(DeviceFigures {
         block_p50_us: percentiles.p50 as f64,
         block_p99_us: percentiles.p99 as f64,
-        large_megabytes_per_second: (LARGE_WRITES * LARGE_SIZE_BYTES as u64) as f64 / 1e6 / took.as_secs_f64(),
+        large_megabytes_per_second: (LARGE_WRITES * LARGE_SIZE_BYTES as u64) as f64
+            / 1e6
+            / took.as_secs_f64(),
     })
 }
 

@@ -27,7 +27,10 @@ impl ScratchFolder {
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            output::status(&format!("cannot remove {}: {error}; remove it by hand", self.0.display()));
+            output::status(&format!(
+                "cannot remove {}: {error}; remove it by hand",
+                self.0.display()
+            ));
         }
     }
 }

@@ -89,7 +89,11 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
         runs.push(measure(folder.path(), arguments.reservations)?);
     }
     let report = Report::new(&runs, arguments.reservations);
-    if arguments.place.json { output::json(&report) } else { output::result(&report) }
+    if arguments.place.json {
+        output::json(&report)
+    } else {
+        output::result(&report)
+    }
 }
 
 fn measure(folder: &Path, reservations: u64) -> anyhow::Result<Run> {
@@ -125,7 +129,10 @@ fn reserve_alone(inventory: &Inventory) -> anyhow::Result<Latencies> {
         let start = Instant::now();
         let outcome = inventory.submit(command).wait()?;
         latencies.record(start.elapsed());
-        ensure!(matches!(outcome, Outcome::Reserved { .. }), "reservation {number} came to {outcome:?}");
+        ensure!(
+            matches!(outcome, Outcome::Reserved { .. }),
+            "reservation {number} came to {outcome:?}"
+        );
     }
     Ok(latencies)
 }
@@ -144,7 +151,9 @@ fn reserve_batches(inventory: &Inventory, reservations: u64) -> anyhow::Result<L
         } else if let Some((start, answer)) = in_flight.pop_front() {
             let outcomes = answer.wait()?;
             latencies.record(start.elapsed());
-            let refused = outcomes.iter().find(|outcome| !matches!(outcome, Outcome::Reserved { .. }));
+            let refused = outcomes
+                .iter()
+                .find(|outcome| !matches!(outcome, Outcome::Reserved { .. }));
             ensure!(refused.is_none(), "a reservation came to {refused:?}");
         }
     }
@@ -157,7 +166,10 @@ fn reserve(number: u64) -> Command {
         id: reservation,
         reservation,
         customer: format!("c{number}"),
-        lines: vec![Line { sku: SKU.to_owned(), quantity: 1 }],
+        lines: vec![Line {
+            sku: SKU.to_owned(),
+            quantity: 1,
+        }],
         ttl_ms: HOLD_MS,
     }
 }
@@ -186,7 +198,11 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "durable reservations, {}; median of {} runs (lowest to highest)", self.write_path, self.runs)?;
+        writeln!(
+            f,
+            "durable reservations, {}; median of {} runs (lowest to highest)",
+            self.write_path, self.runs
+        )?;
         writeln!(f, "  batches of {BATCH_COMMANDS}, {BATCHES_IN_FLIGHT} in flight")?;
         writeln!(f, "    per second     {}", self.batched_per_second)?;
         writeln!(f, "    batch    p50 us{}", self.batch_p50_us)?;
@@ -195,9 +211,17 @@ impl fmt::Display for Report {
         writeln!(f, "    per second     {}", self.alone_per_second)?;
         writeln!(f, "    engine   p50 us{}", self.alone_p50_us)?;
         writeln!(f, "             p99 us{}", self.alone_p99_us)?;
-        writeln!(f, "    device   p50 us{}   4 KiB writes, one in flight", self.device_p50_us)?;
+        writeln!(
+            f,
+            "    device   p50 us{}   4 KiB writes, one in flight",
+            self.device_p50_us
+        )?;
         writeln!(f, "             p99 us{}", self.device_p99_us)?;
         writeln!(f, "    ratio of p50   {}", self.latency_ratio)?;
-        write!(f, "  device     MB/s  {}   256 KiB writes, 4 in flight", self.device_megabytes_per_second)
+        write!(
+            f,
+            "  device     MB/s  {}   256 KiB writes, 4 in flight",
+            self.device_megabytes_per_second
+        )
     }
 }

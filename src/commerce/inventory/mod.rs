@@ -32,6 +32,8 @@ mod snapshot;
 mod state;
 mod stock;
 mod striped;
+#[cfg(test)]
+mod topics;
 mod totals;
 mod wire;
 

@@ -13,15 +13,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::answer::AnswerKind;
-use super::catalogue::{Article, Catalogue};
 use super::client::{Client, for_each_record};
 use super::driver::Recorded;
 use super::error::SaleError;
 use super::ids::{RunId, StepId};
 use super::ledger::Ledger;
+use super::plant::{Plant, Planter};
 use super::reader::{answer_of, for_each_event};
 use super::scenario::PARTITION;
-use crate::commerce::inventory::{Audit, Command, Event, Line, Outcome, COMMANDS_TOPIC, EVENTS_TOPIC};
+use crate::commerce::inventory::{Audit, COMMANDS_TOPIC, Command, EVENTS_TOPIC, Event};
 
 /// Bytes of one fetch of the audit, which nothing else waits for. 1 MiB.
 const FETCH_SIZE_MAX_BYTES: i32 = 1024 * 1024;
@@ -58,17 +58,6 @@ pub struct Findings {
     pub contradictions: u64,
 }
 
-/// A fault to plant into what was read, so that the verdict can be seen to fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plant {
-    /// A reservation of more units than there are.
-    Oversell,
-    /// An answer that is missing.
-    Loss,
-    /// A reservation granted twice.
-    Duplicate,
-}
-
 /// Reads the run's part of both topics at `address` and judges it.
 ///
 /// # Errors
@@ -80,16 +69,26 @@ pub async fn recount(
 ) -> Result<Findings, SaleError> {
     let mut broker = Client::connect(address).await?;
     let mut recount = Recount::new(recorded.run);
-    read_through(&mut broker, COMMANDS_TOPIC, recorded.start.commands, |records, from| {
-        for_each_command(records, from, |offset, command| recount.command(offset, command))
-    })
+    read_through(
+        &mut broker,
+        COMMANDS_TOPIC,
+        recorded.start.commands,
+        |records, from| for_each_command(records, from, |offset, command| recount.command(offset, command)),
+    )
     .await?;
-    let mut planter = Planter::new(plant);
-    read_through(&mut broker, EVENTS_TOPIC, recorded.start.events, |records, from| {
-        for_each_event(records, from, |event| planter.pass(event, |event| recount.event(event)))
-    })
+    let mut planter = Planter::new(recorded.run, plant);
+    read_through(
+        &mut broker,
+        EVENTS_TOPIC,
+        recorded.start.events,
+        |records, from| {
+            for_each_event(records, from, |event| {
+                planter.pass(event, |event| recount.event(event));
+            })
+        },
+    )
     .await?;
-    if let Some(event) = planter.last(recorded.run, &recorded.catalogue) {
+    if let Some(event) = planter.last(&recorded.catalogue) {
         recount.event(&event);
     }
     Ok(recount.finish(&recorded.ledger))
@@ -105,8 +104,9 @@ async fn read_through(
     let mut leader = broker.connect_to_leader(topic, PARTITION).await?;
     let end = leader.latest_offset(topic, PARTITION).await?;
     while offset < end {
-        let fetched =
-            leader.fetch(topic, PARTITION, offset, FETCH_SIZE_MAX_BYTES, FETCH_WAIT_MAX).await?;
+        let fetched = leader
+            .fetch(topic, PARTITION, offset, FETCH_SIZE_MAX_BYTES, FETCH_WAIT_MAX)
+            .await?;
         offset = visit(fetched.records, offset)?;
     }
     Ok(())
@@ -123,57 +123,10 @@ fn for_each_command(
             visit(record.offset, &command);
         }
     })
-    .map_err(|source| SaleError::Records { topic: COMMANDS_TOPIC, source })
-}
-
-/// Plants a fault into the stream of events.
-#[derive(Debug)]
-struct Planter {
-    plant: Option<Plant>,
-    planted: bool,
-    newest_ms: i64,
-}
-
-impl Planter {
-    fn new(plant: Option<Plant>) -> Planter {
-        Planter { plant, planted: false, newest_ms: 0 }
-    }
-
-    fn pass(&mut self, event: &Event, mut sink: impl FnMut(&Event)) {
-        let is_first_grant = !self.planted && matches!(event.outcome, Outcome::Reserved { .. });
-        self.planted |= is_first_grant;
-        self.newest_ms = event.at_ms;
-        match self.plant {
-            Some(Plant::Loss) if is_first_grant => {}
-            Some(Plant::Duplicate) if is_first_grant => {
-                sink(event);
-                sink(event);
-            }
-            _ => sink(event),
-        }
-    }
-
-    /// The event to be planted behind all others.
-    fn last(&self, run: RunId, catalogue: &Catalogue) -> Option<Event> {
-        if self.plant != Some(Plant::Oversell) {
-            return None;
-        }
-        let stranger = StepId { shopper: u32::MAX, step: u16::MAX };
-        let sku = catalogue.sku(Article::DOORBUSTER).to_owned();
-        let outcome = Outcome::Reserved {
-            customer: "nobody".to_owned(),
-            lines: vec![Line { sku, quantity: catalogue.units() + 1 }],
-            ttl_ms: 1,
-            expires_at_ms: self.newest_ms,
-        };
-        Some(Event {
-            outcome,
-            command: run.command(stranger),
-            reservation: Some(run.reservation(stranger)),
-            command_offset: None,
-            at_ms: self.newest_ms,
-        })
-    }
+    .map_err(|source| SaleError::Records {
+        topic: COMMANDS_TOPIC,
+        source,
+    })
 }
 
 /// Counts everything anew from the two streams.
@@ -203,14 +156,17 @@ impl Recount {
     fn command(&mut self, offset: i64, command: &Command) {
         if let (Some(step), Ok(offset)) = (self.run.step_of_command(command.id()), u64::try_from(offset)) {
             self.audit.command(offset, Some(command));
-            self.commands.insert(step, matches!(command, Command::Reserve { .. }));
+            self.commands
+                .insert(step, matches!(command, Command::Reserve { .. }));
         }
     }
 
     /// Takes the next event of the log.
     fn event(&mut self, event: &Event) {
         // Other sales on the same broker are left out, from both streams alike.
-        let Some(answer) = answer_of(self.run, event) else { return };
+        let Some(answer) = answer_of(self.run, event) else {
+            return;
+        };
         self.audit.event(event);
         if let Some(step) = answer.command {
             self.answers.insert((step, answer.kind));
@@ -240,10 +196,18 @@ impl Recount {
 
     /// Ends the recount by comparing it with what the generator was told.
     fn finish(self, ledger: &Ledger) -> Findings {
-        let Recount { audit, commands, answers, mut findings, .. } = self;
+        let Recount {
+            audit,
+            commands,
+            answers,
+            mut findings,
+            ..
+        } = self;
         for (step, told) in ledger.commands() {
             let command_missing = told.acknowledged && !commands.contains_key(step);
-            let answer_missing = told.answer.is_some_and(|answer| !answers.contains(&(*step, answer)));
+            let answer_missing = told
+                .answer
+                .is_some_and(|answer| !answers.contains(&(*step, answer)));
             findings.lost += u64::from(command_missing || answer_missing);
             findings.unanswered += u64::from(told.answer.is_none());
             if told.answer == Some(AnswerKind::Throttled) {
@@ -266,6 +230,8 @@ impl Recount {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commerce::inventory::{Line, Outcome};
+    use crate::commerce::load::catalogue::{Article, Catalogue};
 
     const UNITS: u32 = 3;
 
@@ -299,15 +265,29 @@ mod tests {
     impl History {
         /// A command of a shopper, acknowledged and answered.
         fn say(&mut self, shopper: u32, number: u16, outcome: Outcome) {
-            let (id, reservation) = (run().command(step(shopper, number)), run().reservation(step(shopper, 0)));
+            let (id, reservation) = (
+                run().command(step(shopper, number)),
+                run().reservation(step(shopper, 0)),
+            );
             let command = match &outcome {
-                Outcome::Received { sku, quantity } => {
-                    Command::Receive { id, sku: sku.clone(), quantity: *quantity }
-                }
+                Outcome::Received { sku, quantity } => Command::Receive {
+                    id,
+                    sku: sku.clone(),
+                    quantity: *quantity,
+                },
                 _ if number >= FOLLOW_UP => Command::Commit { id, reservation },
                 _ => {
-                    let lines = vec![Line { sku: sku(), quantity: 1 }];
-                    Command::Reserve { id, reservation, customer: "c".to_owned(), lines, ttl_ms: 1 }
+                    let lines = vec![Line {
+                        sku: sku(),
+                        quantity: 1,
+                    }];
+                    Command::Reserve {
+                        id,
+                        reservation,
+                        customer: "c".to_owned(),
+                        lines,
+                        ttl_ms: 1,
+                    }
                 }
             };
             let event = Event {
@@ -331,7 +311,16 @@ mod tests {
         fn reserved(&mut self, shopper: u32, quantity: u32) {
             let lines = vec![Line { sku: sku(), quantity }];
             let customer = "c".to_owned();
-            self.say(shopper, 0, Outcome::Reserved { customer, lines, ttl_ms: 1, expires_at_ms: 1 });
+            self.say(
+                shopper,
+                0,
+                Outcome::Reserved {
+                    customer,
+                    lines,
+                    ttl_ms: 1,
+                    expires_at_ms: 1,
+                },
+            );
         }
 
         fn expired(&mut self, shopper: u32) {
@@ -349,11 +338,11 @@ mod tests {
             for (offset, command) in (0..).zip(&self.commands) {
                 recount.command(offset, command);
             }
-            let mut planter = Planter::new(plant);
+            let mut planter = Planter::new(run(), plant);
             for event in &self.events {
                 planter.pass(event, |event| recount.event(event));
             }
-            if let Some(event) = planter.last(run(), &catalogue()) {
+            if let Some(event) = planter.last(&catalogue()) {
                 recount.event(&event);
             }
             recount.finish(&self.ledger)
@@ -363,11 +352,31 @@ mod tests {
     /// Three units, all taken; one comes back and is sold again; a repeat and a late one are refused.
     fn sound() -> History {
         let mut history = History::default();
-        history.say(u32::MAX, 0, Outcome::Received { sku: sku(), quantity: UNITS });
+        history.say(
+            u32::MAX,
+            0,
+            Outcome::Received {
+                sku: sku(),
+                quantity: UNITS,
+            },
+        );
         history.reserved(1, 2);
         history.reserved(2, 1);
-        history.say(2, 1, Outcome::Exists { expires_at_ms: Some(1) });
-        history.say(3, 0, Outcome::SoldOut { sku: sku(), available: 0 });
+        history.say(
+            2,
+            1,
+            Outcome::Exists {
+                expires_at_ms: Some(1),
+            },
+        );
+        history.say(
+            3,
+            0,
+            Outcome::SoldOut {
+                sku: sku(),
+                available: 0,
+            },
+        );
         history.say(1, FOLLOW_UP, Outcome::Committed);
         history.expired(2);
         history.reserved(4, 1);
@@ -407,7 +416,13 @@ mod tests {
         let mut history = sound();
         // Shopper 4 gets the unit before the hold of shopper 2 expires.
         history.events.swap(6, 7);
-        assert_eq!(history.judge(None), Findings { oversold: 1, ..sound_findings() });
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                oversold: 1,
+                ..sound_findings()
+            }
+        );
     }
 
     #[test]
@@ -415,35 +430,66 @@ mod tests {
         let mut history = sound();
         history.ledger.acknowledged(step(9, 0));
         history.ledger.answered(step(9, 0), AnswerKind::SoldOut);
-        assert_eq!(history.judge(None), Findings { lost: 1, ..sound_findings() });
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                lost: 1,
+                ..sound_findings()
+            }
+        );
     }
 
     #[test]
     fn an_answer_that_is_not_what_the_log_says_is_lost() {
         let mut history = sound();
         history.ledger.answered(step(3, 0), AnswerKind::Reserved);
-        assert_eq!(history.judge(None), Findings { lost: 1, ..sound_findings() });
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                lost: 1,
+                ..sound_findings()
+            }
+        );
     }
 
     #[test]
     fn a_command_without_an_answer_is_a_fault_even_if_it_was_never_acknowledged() {
         let mut history = sound();
         history.ledger.sent(step(9, 0));
-        assert_eq!(history.judge(None), Findings { unanswered: 1, ..sound_findings() });
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                unanswered: 1,
+                ..sound_findings()
+            }
+        );
     }
 
     #[test]
     fn a_hold_without_an_end_is_stuck() {
         let mut history = sound();
         history.reserved(5, 1);
-        assert_eq!(history.judge(None), Findings { reserved: 4, stuck: 1, ..sound_findings() });
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                reserved: 4,
+                stuck: 1,
+                ..sound_findings()
+            }
+        );
     }
 
     #[test]
     fn a_grant_told_twice_is_a_duplicate() {
         let mut history = sound();
         history.ledger.granted(step(1, 0), 1);
-        assert_eq!(history.judge(None), Findings { duplicated: 1, ..sound_findings() });
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                duplicated: 1,
+                ..sound_findings()
+            }
+        );
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Drives one sale: sends what is due when it is due, and lets answers bring about what follows.
 //!
-//! One task does everything, so that nothing is locked: it wakes once a [`TURN`], puts what is due into
+//! One task does everything, so that nothing is locked: it wakes every millisecond, puts what is due into
 //! the connections' batches and sends them, and in between takes acknowledgements and answers. It never
 //! waits for an answer before it sends; when the connections take nothing more, commands stay in the
 //! schedule and their latency goes on counting from the intended start.
@@ -25,7 +25,7 @@ use super::schedule::{Planned, Schedule};
 use super::sender::{Acknowledgement, REFUSED_RETRY_AFTER, Sender};
 use super::shopper::{Crowd, Deed};
 use super::tally::Tally;
-use crate::commerce::inventory::{Command, COMMANDS_TOPIC, EVENTS_TOPIC};
+use crate::commerce::inventory::{COMMANDS_TOPIC, Command, EVENTS_TOPIC};
 
 /// Time between two looks at the schedule. 1 ms: the resolution of the runtime's timer.
 const TURN: Duration = Duration::from_millis(1);
@@ -61,6 +61,8 @@ pub struct Driver {
     tally: Tally,
     doors: Instant,
     start: StartOffsets,
+    /// The last time that an answer came, or that waiting for one began.
+    last_sign: Duration,
 }
 
 /// Where the two topics ended before the run: the audit reads from here.
@@ -136,6 +138,7 @@ impl Driver {
             tally: Tally::default(),
             doors: Instant::now(),
             start,
+            last_sign: Duration::ZERO,
         })
     }
 
@@ -207,7 +210,6 @@ impl Driver {
         self.doors = Instant::now();
         let mut next_turn = Duration::ZERO;
         let mut next_progress = PROGRESS_INTERVAL;
-        let mut last_sign = Duration::ZERO;
         loop {
             let now = self.doors.elapsed();
             if now >= next_turn {
@@ -220,7 +222,7 @@ impl Driver {
                 progress(&self.progress(phase, now));
                 next_progress = now + PROGRESS_INTERVAL;
             }
-            if self.has_ended(phase, now.saturating_sub(last_sign)) {
+            if self.has_ended(phase, now) {
                 break;
             }
             tokio::select! {
@@ -228,7 +230,7 @@ impl Driver {
                 Some(acknowledgement) = self.acknowledgements.recv() => self.acknowledged(acknowledgement)?,
                 answers = self.answers.recv() => {
                     let answers = answers.ok_or(SaleError::Ended { part: "reader" })??;
-                    last_sign = self.doors.elapsed();
+                    self.last_sign = self.doors.elapsed();
                     self.answered(&answers);
                 }
                 () = sleep_until((self.doors + next_turn).into()) => {}
@@ -260,13 +262,16 @@ impl Driver {
             .progress(phase, now, self.catalogue.units(), live_holds)
     }
 
-    fn has_ended(&self, phase: Phase, silence: Duration) -> bool {
+    fn has_ended(&self, phase: Phase, now: Duration) -> bool {
         match phase {
-            Phase::Draining => silence > SILENCE_LIMIT,
             Phase::Expiring => self.ledger.last_expiry_ms().is_none_or(|expiry_ms| {
                 unix_time_ms() > expiry_ms.saturating_add(EXPIRY_GRACE.as_millis() as i64)
             }),
-            Phase::Open | Phase::Stocking | Phase::Auditing => false,
+            // A shop that does not answer ends the sale, also while shoppers still come.
+            Phase::Open | Phase::Draining => {
+                !self.in_flight.is_empty() && now.saturating_sub(self.last_sign) > SILENCE_LIMIT
+            }
+            Phase::Stocking | Phase::Auditing => false,
         }
     }
 
@@ -277,6 +282,9 @@ impl Driver {
                 break;
             };
             let step = planned.step;
+            if self.in_flight.is_empty() {
+                self.last_sign = now;
+            }
             let fresh = InFlight {
                 planned,
                 sent: None,
@@ -378,21 +386,24 @@ impl Driver {
             return;
         };
         match answer.kind {
-            AnswerKind::Reserved => {
-                if self.ledger.granted(reservation, answer.expires_at_ms) {
-                    let shopper = self.crowd.shopper(reservation.shopper);
-                    self.tally.doorbuster_taken += i64::from(shopper.quantity_of(Article::DOORBUSTER));
-                    if let Some(step) = shopper.follow_up(reservation) {
-                        self.schedule.plan(at + shopper.think_time, step);
-                    }
-                }
-            }
+            AnswerKind::Reserved => self.hold_granted(reservation, answer.expires_at_ms, at),
             AnswerKind::Released => self.hold_ended(reservation),
             // Paid for: the hold is over and its units are gone.
             AnswerKind::Committed => {
                 self.ledger.ended(reservation);
             }
             _ => {}
+        }
+    }
+
+    fn hold_granted(&mut self, reservation: StepId, expires_at_ms: i64, at: Duration) {
+        if !self.ledger.granted(reservation, expires_at_ms) {
+            return;
+        }
+        let shopper = self.crowd.shopper(reservation.shopper);
+        self.tally.doorbuster_taken += i64::from(shopper.quantity_of(Article::DOORBUSTER));
+        if let Some(step) = shopper.follow_up(reservation) {
+            self.schedule.plan(at + shopper.think_time, step);
         }
     }
 

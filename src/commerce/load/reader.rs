@@ -9,7 +9,7 @@ use super::client::{Client, for_each_record};
 use super::error::SaleError;
 use super::ids::{RunId, StepId};
 use super::scenario::PARTITION;
-use crate::commerce::inventory::{Event, Outcome, EVENTS_TOPIC};
+use crate::commerce::inventory::{EVENTS_TOPIC, Event, Outcome};
 
 /// Bytes of one fetch. 256 KiB: about 1,000 events, which are parsed in about a millisecond, so that
 /// sending is not held up.
@@ -76,7 +76,7 @@ async fn read_until_closed(
         let at = Instant::now();
         let mut answers = Vec::new();
         offset = for_each_event(fetched.records, offset, |event| {
-            answers.extend(answer_of(run, event))
+            answers.extend(answer_of(run, event));
         })?;
         if !answers.is_empty() && sender.send(Ok(Answers { at, answers })).await.is_err() {
             break;

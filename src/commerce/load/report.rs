@@ -104,7 +104,12 @@ pub struct Report {
 
 impl Report {
     /// Puts the report together.
-    pub fn new(scenario: &Scenario, tally: &Tally, findings: &Findings, write_path: Option<String>) -> Report {
+    pub fn new(
+        scenario: &Scenario,
+        tally: &Tally,
+        findings: &Findings,
+        write_path: Option<String>,
+    ) -> Report {
         let open_seconds = tally.last_answer_at.as_secs_f64();
         let lag = tally.schedule_lag.percentiles();
         let limited = Duration::from_micros(lag.p99) > SCHEDULE_LAG_MAX;
@@ -115,7 +120,11 @@ impl Report {
             attempted: tally.attempted,
             reserved: findings.reserved,
             repeated: findings.repeated,
-            refused: findings.refused.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect(),
+            refused: findings
+                .refused
+                .iter()
+                .map(|(kind, count)| (kind.name().to_owned(), *count))
+                .collect(),
             committed: findings.committed,
             released: findings.released,
             expired: findings.expired,
@@ -125,11 +134,19 @@ impl Report {
             lost: findings.lost,
             duplicated: findings.duplicated,
             contradictions: findings.contradictions,
-            reservations_per_second: if open_seconds > 0.0 { tally.answered as f64 / open_seconds } else { 0.0 },
+            reservations_per_second: if open_seconds > 0.0 {
+                tally.answered as f64 / open_seconds
+            } else {
+                0.0
+            },
             latency_us: tally.latency.percentiles(),
             service_time_us: tally.service_time.percentiles(),
             schedule_lag_us: lag,
-            generator: if limited { Generator::Limited } else { Generator::Kept },
+            generator: if limited {
+                Generator::Limited
+            } else {
+                Generator::Kept
+            },
             seed: scenario.seed,
             shoppers: scenario.shoppers,
             units: scenario.units,
@@ -151,30 +168,54 @@ fn verdict(findings: &Findings) -> Verdict {
         findings.unanswered,
         findings.stuck,
     ];
-    if wrong.iter().all(|count| *count == 0) { Verdict::Correct } else { Verdict::Incorrect }
+    if wrong.iter().all(|count| *count == 0) {
+        Verdict::Correct
+    } else {
+        Verdict::Incorrect
+    }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let refused: u64 = self.refused.values().sum();
         writeln!(f, "flash sale, seed {}", self.seed)?;
-        writeln!(f, "  shoppers       {:>12}   {:.0} per second", self.shoppers, self.shoppers_per_second)?;
+        writeln!(
+            f,
+            "  shoppers       {:>12}   {:.0} per second",
+            self.shoppers, self.shoppers_per_second
+        )?;
         writeln!(f, "  attempted      {:>12}", self.attempted)?;
-        writeln!(f, "  reserved       {:>12}   {} of each article", self.reserved, self.units)?;
+        writeln!(
+            f,
+            "  reserved       {:>12}   {} of each article",
+            self.reserved, self.units
+        )?;
         writeln!(f, "    committed    {:>12}", self.committed)?;
         writeln!(f, "    released     {:>12}", self.released)?;
-        writeln!(f, "    expired      {:>12}   after {:.1} s", self.expired, self.hold_ms as f64 / 1e3)?;
+        writeln!(
+            f,
+            "    expired      {:>12}   after {:.1} s",
+            self.expired,
+            self.hold_ms as f64 / 1e3
+        )?;
         writeln!(f, "  repeated       {:>12}", self.repeated)?;
         writeln!(f, "  refused        {refused:>12}")?;
         for (reason, count) in &self.refused {
             writeln!(f, "    {:<12} {count:>12}", reason.replace('_', " "))?;
         }
-        writeln!(f, "  per second     {:>12.0}   over {:.1} s", self.reservations_per_second, self.open_seconds)?;
+        writeln!(
+            f,
+            "  per second     {:>12.0}   over {:.1} s",
+            self.reservations_per_second, self.open_seconds
+        )?;
         write_latency(f, "latency", &self.latency_us)?;
         write_latency(f, "service time", &self.service_time_us)?;
         if self.generator == Generator::Limited {
             let lag = Milliseconds(self.schedule_lag_us.p99);
-            writeln!(f, "  INVALID AS A MEASUREMENT: the generator ran behind its schedule (p99 {lag}); the verdict holds")?;
+            writeln!(
+                f,
+                "  INVALID AS A MEASUREMENT: the generator ran behind its schedule (p99 {lag}); the verdict holds"
+            )?;
         }
         if let Some(write_path) = &self.write_path {
             writeln!(f, "  written by     {write_path}")?;
@@ -187,7 +228,10 @@ impl fmt::Display for Report {
             ("stuck", self.stuck),
             ("contradictions", self.contradictions),
         ];
-        let checks: Vec<String> = checks.iter().map(|(name, count)| format!("{name} {count}")).collect();
+        let checks: Vec<String> = checks
+            .iter()
+            .map(|(name, count)| format!("{name} {count}"))
+            .collect();
         writeln!(f, "  {}", checks.join(", "))?;
         f.write_str(match self.verdict {
             Verdict::Correct => "verdict: correct",
@@ -214,7 +258,11 @@ struct Milliseconds(u64);
 impl fmt::Display for Milliseconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let milliseconds = self.0 as f64 / 1e3;
-        if self.0 < 10_000 { write!(f, "{milliseconds:.2} ms") } else { write!(f, "{milliseconds:.0} ms") }
+        if self.0 < 10_000 {
+            write!(f, "{milliseconds:.2} ms")
+        } else {
+            write!(f, "{milliseconds:.0} ms")
+        }
     }
 }
 
@@ -265,7 +313,10 @@ mod tests {
             ("attempted", serde_json::json!(100)),
             ("reserved", serde_json::json!(30)),
             ("repeated", serde_json::json!(4)),
-            ("refused", serde_json::json!({"sold_out": 60, "customer_limit": 6})),
+            (
+                "refused",
+                serde_json::json!({"sold_out": 60, "customer_limit": 6}),
+            ),
             ("committed", serde_json::json!(20)),
             ("released", serde_json::json!(3)),
             ("expired", serde_json::json!(7)),
@@ -319,7 +370,10 @@ mod tests {
     fn the_table_ends_with_the_verdict() {
         let text = Report::new(&scenario(), &tally(), &findings(), None).to_string();
         assert_eq!(text.lines().last(), Some("verdict: correct"));
-        let wrong = Findings { oversold: 2, ..findings() };
+        let wrong = Findings {
+            oversold: 2,
+            ..findings()
+        };
         let text = Report::new(&scenario(), &tally(), &wrong, None).to_string();
         assert_eq!(text.lines().last(), Some("verdict: INCORRECT"));
         assert!(text.contains("oversold 2, lost 0"), "{text}");

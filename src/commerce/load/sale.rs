@@ -1,9 +1,10 @@
 //! One flash sale from stocking to verdict, at any broker with a reservation engine behind it.
 
-use super::audit::{self, Findings, Plant};
+use super::audit::{self, Findings};
 use super::driver::Driver;
 use super::error::SaleError;
 use super::ids::RunId;
+use super::plant::Plant;
 use super::progress::{Phase, Progress};
 use super::scenario::Scenario;
 use super::tally::Tally;
@@ -34,7 +35,15 @@ pub async fn hold(
     driver.stock().await?;
     let mut recorded = driver.sell(progress).await?;
     let elapsed = recorded.elapsed;
-    progress(&recorded.tally.progress(Phase::Auditing, elapsed, scenario.units, recorded.ledger.live_holds()));
+    progress(&recorded.tally.progress(
+        Phase::Auditing,
+        elapsed,
+        scenario.units,
+        recorded.ledger.live_holds(),
+    ));
     let findings = audit::recount(address, &recorded, plant).await?;
-    Ok(Sold { tally: recorded.tally, findings })
+    Ok(Sold {
+        tally: recorded.tally,
+        findings,
+    })
 }

@@ -9,7 +9,7 @@ use super::client::{BatchBuilder, Client, ClientError, Produced};
 use super::error::SaleError;
 use super::ids::StepId;
 use super::scenario::PARTITION;
-use crate::commerce::inventory::{Command, COMMANDS_TOPIC};
+use crate::commerce::inventory::{COMMANDS_TOPIC, Command};
 
 /// Produce requests of one connection on their way at a time, as Kafka's own producer has them.
 const IN_FLIGHT_MAX: usize = 5;

@@ -282,9 +282,8 @@ fn draw_intention(habit: Habit, random: &mut StdRng) -> Intention {
     let gives_back = random.random_range(0..100) < RELEASE_PERCENT;
     match habit {
         Habit::Abandoner => Intention::WalkAway,
-        Habit::Bot => Intention::Pay,
         Habit::DoubleClicker | Habit::CartFiller | Habit::Buyer if gives_back => Intention::GiveBack,
-        Habit::DoubleClicker | Habit::CartFiller | Habit::Buyer => Intention::Pay,
+        Habit::Bot | Habit::DoubleClicker | Habit::CartFiller | Habit::Buyer => Intention::Pay,
     }
 }
 

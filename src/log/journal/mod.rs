@@ -13,9 +13,9 @@ mod replay;
 mod writer;
 
 pub use error::JournalError;
-pub use files::{FILE_COUNT_MAX, JournalFiles};
+pub use files::JournalFiles;
 pub use frame::Lsn;
 pub use progress::Progress;
-pub use queue::{Entry, Queue, QueueFull, Sequence};
+pub use queue::{Entry, Queue, Sequence};
 pub use replay::{Replay, replay};
 pub use writer::{Drive, GROUPS_IN_FLIGHT_MAX, Writer, WriterStart, file_size_min_bytes};

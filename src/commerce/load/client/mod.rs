@@ -9,6 +9,7 @@ mod error;
 mod fetch;
 mod records;
 mod session;
+mod versions;
 
 pub use connection::{Answer, Connection};
 pub use error::ClientError;

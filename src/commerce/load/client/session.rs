@@ -9,23 +9,16 @@ use kafka_wire::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use kafka_wire::metadata_request::MetadataRequestTopic;
 use kafka_wire::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_wire::{
-    ApiVersionsRequest, ApiVersionsResponse, FetchRequest, KafkaRequest, ListOffsetsRequest, MetadataRequest,
-    MetadataResponse, ProduceRequest, ProduceResponse,
+    ApiVersionsRequest, FetchRequest, KafkaRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse,
+    ProduceRequest, ProduceResponse,
 };
 use kafka_wire_core::StrBytes;
 
+use super::versions::{API_VERSIONS, Versions};
 use super::{Answer, ClientError, Connection, Fetched};
 
 /// Time a broker has for an answer that does not wait for anything.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-
-/// Versions that this client speaks: the oldest with v2 record batches, the newest that name topics
-/// by name, not by identity.
-const API_VERSIONS: i16 = 0;
-const METADATA_VERSIONS: (i16, i16) = (1, 9);
-const LIST_OFFSETS_VERSIONS: (i16, i16) = (1, 5);
-const PRODUCE_VERSIONS: (i16, i16) = (3, 9);
-const FETCH_VERSIONS: (i16, i16) = (4, 12);
 
 /// Timestamps with a meaning in `ListOffsets`.
 const LATEST: i64 = -1;
@@ -36,14 +29,6 @@ const EARLIEST: i64 = -2;
 pub struct Client {
     connection: Connection,
     versions: Versions,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Versions {
-    metadata: i16,
-    list_offsets: i16,
-    produce: i16,
-    fetch: i16,
 }
 
 /// The future end of a produce request.
@@ -80,13 +65,7 @@ impl Client {
         let offered = connection
             .call(&ApiVersionsRequest::default(), API_VERSIONS, ANSWER_LIMIT)
             .await?;
-        let address = connection.address();
-        let versions = Versions {
-            metadata: common_version::<MetadataRequest>(address, &offered, METADATA_VERSIONS)?,
-            list_offsets: common_version::<ListOffsetsRequest>(address, &offered, LIST_OFFSETS_VERSIONS)?,
-            produce: common_version::<ProduceRequest>(address, &offered, PRODUCE_VERSIONS)?,
-            fetch: common_version::<FetchRequest>(address, &offered, FETCH_VERSIONS)?,
-        };
+        let versions = Versions::agree(connection.address(), &offered)?;
         Ok(Client { connection, versions })
     }
 
@@ -306,71 +285,8 @@ impl Produced {
 }
 
 /// A message with some fields set: the generated ones are non-exhaustive, so a literal is impossible.
-fn with<T: Default>(set: impl FnOnce(&mut T)) -> T {
+pub(super) fn with<T: Default>(set: impl FnOnce(&mut T)) -> T {
     let mut message = T::default();
     set(&mut message);
     message
-}
-
-/// The newest version that both sides speak.
-fn common_version<R: KafkaRequest>(
-    address: SocketAddr,
-    offered: &ApiVersionsResponse,
-    (minimum, maximum): (i16, i16),
-) -> Result<i16, ClientError> {
-    let unsupported = ClientError::Unsupported {
-        address,
-        api: R::NAME,
-        minimum,
-        maximum,
-    };
-    let found = offered
-        .api_keys
-        .iter()
-        .find(|api| api.api_key == R::API_KEY.value());
-    let Some(found) = found else {
-        return Err(unsupported);
-    };
-    let newest = maximum.min(found.max_version);
-    if newest < minimum.max(found.min_version) {
-        Err(unsupported)
-    } else {
-        Ok(newest)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use kafka_wire::api_versions_response::ApiVersion;
-
-    #[track_caller]
-    fn check(offered: Option<(i16, i16)>, expected: Option<i16>) {
-        let api_keys = offered
-            .map(|(min_version, max_version)| {
-                with(|message: &mut ApiVersion| {
-                    message.api_key = 0;
-                    message.min_version = min_version;
-                    message.max_version = max_version;
-                })
-            })
-            .into_iter()
-            .collect();
-        let response = with(|message: &mut ApiVersionsResponse| {
-            message.api_keys = api_keys;
-        });
-        let address = SocketAddr::from(([127, 0, 0, 1], 9092));
-        let found = common_version::<ProduceRequest>(address, &response, (3, 9));
-        assert_eq!(found.ok(), expected, "offered {offered:?}");
-    }
-
-    #[test]
-    fn the_newest_common_version_is_used() {
-        check(Some((0, 13)), Some(9));
-        check(Some((0, 7)), Some(7));
-        check(Some((9, 13)), Some(9));
-        check(Some((10, 13)), None);
-        check(Some((0, 2)), None);
-        check(None, None);
-    }
 }

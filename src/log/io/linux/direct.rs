@@ -34,7 +34,11 @@ pub struct DirectFile {
 impl DirectFile {
     /// The direct side of the file at `path`.
     pub fn new(path: &Path, staging: Arc<BufferPool>) -> DirectFile {
-        DirectFile { path: path.to_path_buf(), staging, file: OnceLock::new() }
+        DirectFile {
+            path: path.to_path_buf(),
+            staging,
+            file: OnceLock::new(),
+        }
     }
 
     /// Writes all of `buffers` from `position`, whole blocks past the page cache.
@@ -51,7 +55,11 @@ impl DirectFile {
         while left >= BLOCK_SIZE_BYTES {
             let is_aligned = position.is_multiple_of(BLOCK_SIZE_BYTES as u64);
             let whole_blocks = (left - left % BLOCK_SIZE_BYTES).min(STAGING_SIZE_BYTES);
-            let (file, size) = if is_aligned { (direct, whole_blocks) } else { (buffered, to_block) };
+            let (file, size) = if is_aligned {
+                (direct, whole_blocks)
+            } else {
+                (buffered, to_block)
+            };
             let staged = take_front(&mut rest, size, &self.staging);
             file.write_all_at(&staged.freeze(), position)?;
             position += size as u64;
@@ -63,7 +71,11 @@ impl DirectFile {
     fn descriptor(&self, buffered: &fs::File) -> Option<&fs::File> {
         let open = || {
             let flags = OFlags::DIRECT.bits().cast_signed();
-            let direct = fs::OpenOptions::new().write(true).custom_flags(flags).open(&self.path).ok()?;
+            let direct = fs::OpenOptions::new()
+                .write(true)
+                .custom_flags(flags)
+                .open(&self.path)
+                .ok()?;
             // The path may have been renamed since: only the same file will do.
             let same = same_file(&direct, buffered).unwrap_or(false);
             same.then_some(direct)

@@ -38,7 +38,10 @@ impl LinuxDisk {
     /// The disk, with durable writes by plain system calls if `plain_writes`, else by `io_uring` where the
     /// kernel has it.
     pub fn new(plain_writes: bool) -> LinuxDisk {
-        LinuxDisk { plain_writes, staging: BufferPool::new(2 * STAGING_SIZE_BYTES) }
+        LinuxDisk {
+            plain_writes,
+            staging: BufferPool::new(2 * STAGING_SIZE_BYTES),
+        }
     }
 }
 
@@ -242,16 +245,26 @@ mod tests {
     #[test]
     fn large_writes_at_any_position_read_back() {
         let folder = tempfile::tempdir_in(".").unwrap();
-        let file = LinuxDisk::default().open(&folder.path().join("a"), OpenMode::CreateNew).unwrap();
+        let file = LinuxDisk::default()
+            .open(&folder.path().join("a"), OpenMode::CreateNew)
+            .unwrap();
         let content: Vec<u8> = (0..11_000_000_u32).map(|index| (index / 7) as u8).collect();
         let mut expected = Vec::new();
-        for (size, piece) in [(5_000, 5_000), (6_000_000, 70_001), (262_144, 262_144), (4_300_000, 999_999)] {
+        for (size, piece) in [
+            (5_000, 5_000),
+            (6_000_000, 70_001),
+            (262_144, 262_144),
+            (4_300_000, 999_999),
+        ] {
             let part = &content[expected.len()..expected.len() + size];
             let pieces: Vec<_> = part.chunks(piece).collect();
             write(&*file, &pieces, expected.len() as u64);
             expected.extend_from_slice(part);
             assert_eq!(file.len().unwrap(), expected.len() as u64);
-            assert!(file.slice(0..expected.len() as u64).unwrap()[..] == expected[..], "after {size}");
+            assert!(
+                file.slice(0..expected.len() as u64).unwrap()[..] == expected[..],
+                "after {size}"
+            );
         }
     }
 
