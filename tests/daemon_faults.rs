@@ -270,6 +270,13 @@ fn fill_and_free(disk: &Path) {
     assert_eq!(client.commit("readers", "filling", 0, half), Ok(()), "committing offsets goes on");
     assert_eq!(client.committed("readers", "filling", 0), Some(half));
 
+    // Recovery needs no free byte.
+    daemon.kill_nine();
+    let daemon = Daemon::start(&data, "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    assert_eq!(client.read_all("filling", 0), acknowledged, "the full disk is read after a crash");
+    assert_eq!(client.committed("readers", "filling", 0), Some(half));
+
     std::fs::remove_file(&ballast).expect("the ballast");
     let acknowledged = produce_until_taken(&client, acknowledged, &mut random);
     daemon.kill_nine();

@@ -375,7 +375,8 @@ enum Driven {
 }
 
 impl JournalError {
-    fn is_storage_full(&self) -> bool {
+    /// Whether the disk had no room.
+    pub(super) fn is_storage_full(&self) -> bool {
         matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
     }
 }

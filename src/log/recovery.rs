@@ -306,8 +306,14 @@ fn journal_files(
         found.needed,
         found.free,
     )?;
-    if files.wants_spare() {
-        files.add_spare()?;
+    if files.wants_spare()
+        && let Err(error) = files.add_spare()
+    {
+        // A full disk is no reason to stay away: the flusher frees a file, or appends are refused.
+        if !error.is_storage_full() || !files.has_any() {
+            return Err(error.into());
+        }
+        tracing::warn!(%error, "no space for another journal file, going on with those there are");
     }
     Ok(Arc::new(files))
 }

@@ -127,6 +127,11 @@ impl JournalFiles {
         slots.free.len() > before
     }
 
+    /// Whether there is any file, however full.
+    pub fn has_any(&self) -> bool {
+        self.lock().count > 0
+    }
+
     /// Whether no group up to `lsn` is needed any more.
     pub fn is_flushed_through(&self, lsn: Lsn) -> bool {
         self.lock().flushed_lsn >= lsn
