@@ -60,12 +60,19 @@ fn partition(log: &Log) -> Option<Partition> {
 fn run(disk: &SimulatedDisk) -> usize {
     disk.set_capacity(CAPACITY_BYTES);
     let Ok(log) = open(disk) else { return 0 };
-    let spec = TopicSpec { partitions: 1, ..TopicSpec::default() };
+    let spec = TopicSpec {
+        partitions: 1,
+        ..TopicSpec::default()
+    };
     if log.create_topic("orders", &spec).is_err() {
         return 0;
     }
     let orders = partition(&log).unwrap();
-    let append = |number: &usize| orders.append(batch_of(&value(*number))).is_ok_and(|append| append.wait().is_ok());
+    let append = |number: &usize| {
+        orders
+            .append(batch_of(&value(*number)))
+            .is_ok_and(|append| append.wait().is_ok())
+    };
     (0..BATCHES).take_while(append).count()
 }
 
@@ -85,12 +92,19 @@ fn read_all(partition: &Partition) -> Vec<Vec<u8>> {
 
 fn check(log: &Log, acknowledged: usize) -> Result<usize, String> {
     let Some(orders) = partition(log) else {
-        return if acknowledged == 0 { Ok(0) } else { Err("the topic is gone".to_owned()) };
+        return if acknowledged == 0 {
+            Ok(0)
+        } else {
+            Err("the topic is gone".to_owned())
+        };
     };
     let found = read_all(&orders);
     let submitted: Vec<Vec<u8>> = (0..found.len()).map(value).collect();
     if found != submitted || found.len() < acknowledged {
-        return Err(format!("{acknowledged} were acknowledged, found {}: {found:?}", found.len()));
+        return Err(format!(
+            "{acknowledged} were acknowledged, found {}: {found:?}",
+            found.len()
+        ));
     }
     Ok(found.len())
 }
@@ -99,9 +113,13 @@ fn check(log: &Log, acknowledged: usize) -> Result<usize, String> {
 fn recover_and_check(image: &SimulatedDisk, acknowledged: usize) -> Result<(), String> {
     let log = open(image)?;
     let found = check(&log, acknowledged)?;
-    let Some(orders) = partition(&log) else { return Ok(()) };
+    let Some(orders) = partition(&log) else {
+        return Ok(());
+    };
     for number in found..found + 16 {
-        let append = orders.append(batch_of(&value(number))).map_err(|error| error.to_string())?;
+        let append = orders
+            .append(batch_of(&value(number)))
+            .map_err(|error| error.to_string())?;
         append.wait().map_err(|error| error.to_string())?;
     }
     drop((orders, log));
@@ -113,12 +131,20 @@ fn the_only_journal_file_is_begun_again_and_a_power_cut_loses_nothing() {
     let whole = SimulatedDisk::new(1);
     assert_eq!(run(&whole), BATCHES);
     let names = whole.list(Path::new(JOURNAL)).unwrap();
-    assert_eq!(names, ["0000.journal"], "one file, and no draft that found no room");
+    assert_eq!(
+        names,
+        ["0000.journal"],
+        "one file, and no draft that found no room"
+    );
     for cut in 0..whole.operations() {
         let disk = SimulatedDisk::new(1);
         disk.fail_at(cut, Fault::PowerCut);
         let acknowledged = run(&disk);
-        let images = [disk.crash_keeping_none(), disk.crash_keeping_all(), disk.crash_image(cut)];
+        let images = [
+            disk.crash_keeping_none(),
+            disk.crash_keeping_all(),
+            disk.crash_image(cut),
+        ];
         for (kind, image) in images.iter().enumerate() {
             image.set_capacity(CAPACITY_BYTES);
             recover_and_check(image, acknowledged)
@@ -150,11 +176,20 @@ fn a_full_disk_is_an_error_for_records_and_room_makes_them_welcome_again() {
     assert!(matches!(refusal, AppendError::StorageFull), "{refusal:?}");
     assert_eq!(check(&log, taken), Ok(taken), "reading goes on");
     // What must go on does, as long as the journal has room.
-    let reserved = orders.clone().with_reserve().append(batch_of(&value(taken))).map(|append| append.wait());
-    assert!(matches!(reserved, Ok(Ok(_)) | Err(AppendError::StorageFull)), "{reserved:?}");
+    let reserved = orders
+        .clone()
+        .with_reserve()
+        .append(batch_of(&value(taken)))
+        .map(|append| append.wait());
+    assert!(
+        matches!(reserved, Ok(Ok(_)) | Err(AppendError::StorageFull)),
+        "{reserved:?}"
+    );
     disk.set_capacity(u64::MAX);
     log.flush().unwrap();
-    let next = orders.append(batch_of(&value(orders.high_watermark().0 as usize))).unwrap();
+    let next = orders
+        .append(batch_of(&value(orders.high_watermark().0 as usize)))
+        .unwrap();
     let offset = next.wait().unwrap();
     drop((orders, log));
     let log = open(&disk.crash_keeping_none()).unwrap();

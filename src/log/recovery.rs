@@ -66,7 +66,9 @@ pub fn open(
             },
             _ => io_error("lock", &folder.join(LOCK_FILE))(error),
         })?;
-    let disk_size_bytes = disk.size_bytes(folder).map_err(io_error("ask for the size of", folder))?;
+    let disk_size_bytes = disk
+        .size_bytes(folder)
+        .map_err(io_error("ask for the size of", folder))?;
     let options = options.fitted_to(disk_size_bytes);
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;

@@ -140,7 +140,10 @@ impl JournalFiles {
     /// Bytes of the free files.
     pub fn free_bytes(&self) -> u64 {
         let slots = self.lock();
-        let usable = slots.free.iter().filter(|file| file.size_bytes >= self.file_size_bytes);
+        let usable = slots
+            .free
+            .iter()
+            .filter(|file| file.size_bytes >= self.file_size_bytes);
         usable.map(|file| file.size_bytes).sum()
     }
 
@@ -198,8 +201,12 @@ impl JournalFiles {
             let path = draft.to_path_buf();
             move |source| JournalError::Io { what, path, source }
         };
-        let file = self.disk.open(draft, OpenMode::CreateNew).map_err(error("create"))?;
-        file.allocate(self.file_size_bytes).map_err(error("reserve space for"))?;
+        let file = self
+            .disk
+            .open(draft, OpenMode::CreateNew)
+            .map_err(error("create"))?;
+        file.allocate(self.file_size_bytes)
+            .map_err(error("reserve space for"))?;
         let mut position = 0;
         while position < self.file_size_bytes {
             let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);

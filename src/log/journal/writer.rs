@@ -198,7 +198,9 @@ impl<T> Writer<T> {
             }
             return Some(file);
         }
-        let current = self.current.take_if(|_| self.files.is_flushed_through(self.next_lsn - 1));
+        let current = self
+            .current
+            .take_if(|_| self.files.is_flushed_through(self.next_lsn - 1));
         current.map(|current| current.file)
     }
 
