@@ -285,7 +285,7 @@ fn a_full_disk_refuses_records_keeps_reading_and_recovers() {
     match disk {
         Ok(disk) => fill_and_free(disk.path()),
         Err(why) => {
-            eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel")
+            eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel");
         }
     }
 }
@@ -300,7 +300,6 @@ fn fill_and_free(disk: &Path) {
     assert_eq!(client.commit("early", "filling", 0, 0), Ok(()));
     let mut random = Random::new(64);
     let (acknowledged, error) = fill(&client, &mut random);
-    println!("full after {} records: {error}", acknowledged.len());
     // Kafka calls this error retriable: producers that are set up to do so keep trying.
     let storage_error = KafkaError::MessageProduction(RDKafkaErrorCode::KafkaStorageError);
     assert_eq!(error, storage_error);

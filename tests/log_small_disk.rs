@@ -9,7 +9,7 @@ use bytes::Bytes;
 use doorbuster::log::batch::{self, BatchBuilder, Record};
 use doorbuster::log::io::sim::{Fault, SimulatedClock, SimulatedDisk, SimulatedRandom};
 use doorbuster::log::io::{Disk, Environment};
-use doorbuster::log::{AppendError, Log, LogOptions, Offset, Partition, Timestamp, TopicSpec};
+use doorbuster::log::{Append, AppendError, Log, LogOptions, Offset, Partition, Timestamp, TopicSpec};
 
 const FOLDER: &str = "/data";
 const JOURNAL: &str = "/data/journal";
@@ -168,9 +168,7 @@ fn a_full_disk_is_an_error_for_records_and_room_makes_them_welcome_again() {
             Err(error) => break error,
         };
         taken += 1;
-        if log.flush().is_err() {
-            panic!("a full disk stopped the log");
-        }
+        assert!(log.flush().is_ok(), "a full disk stopped the log");
         assert!(taken < 1_000, "the disk never became full");
     };
     assert!(matches!(refusal, AppendError::StorageFull), "{refusal:?}");
@@ -180,7 +178,7 @@ fn a_full_disk_is_an_error_for_records_and_room_makes_them_welcome_again() {
         .clone()
         .with_reserve()
         .append(batch_of(&value(taken)))
-        .map(|append| append.wait());
+        .map(Append::wait);
     assert!(
         matches!(reserved, Ok(Ok(_)) | Err(AppendError::StorageFull)),
         "{reserved:?}"
