@@ -1,5 +1,8 @@
 //! A broker for tests: on a free port, over a folder that outlives it, on threads of its own.
 
+#[allow(dead_code, reason = "not every test talks bytes")]
+pub mod wire;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -29,6 +32,7 @@ pub fn config() -> BrokerConfig {
 
 impl RunningBroker {
     /// Starts a broker over `folder`.
+    #[allow(dead_code, reason = "not every test is content with the defaults")]
     pub fn start(folder: &Path) -> RunningBroker {
         RunningBroker::start_with(folder, config())
     }
@@ -41,7 +45,9 @@ impl RunningBroker {
             .enable_all()
             .build()
             .expect("the runtime starts");
-        let broker = runtime.block_on(Broker::bind(log.clone(), config)).expect("the broker binds");
+        let broker = runtime
+            .block_on(Broker::bind(log.clone(), config))
+            .expect("the broker binds");
         let address = broker.local_addr();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
@@ -50,7 +56,11 @@ impl RunningBroker {
             drop(runtime);
             log.close().expect("the log closes");
         });
-        RunningBroker { address, shutdown, thread: Some(thread) }
+        RunningBroker {
+            address,
+            shutdown,
+            thread: Some(thread),
+        }
     }
 
     /// Stops the broker and closes its log.

@@ -1,4 +1,4 @@
-//! JoinGroup, SyncGroup, Heartbeat and LeaveGroup: the wire's side of membership.
+//! `JoinGroup`, `SyncGroup`, Heartbeat and `LeaveGroup`: the wire's side of membership.
 
 use std::time::Duration;
 
@@ -140,7 +140,7 @@ pub(super) async fn sync(node: &Node, context: &Context, request: SyncGroupReque
     response
 }
 
-pub(super) fn heartbeat(node: &Node, request: HeartbeatRequest) -> HeartbeatResponse {
+pub(super) fn heartbeat(node: &Node, request: &HeartbeatRequest) -> HeartbeatResponse {
     let mut response = HeartbeatResponse::default();
     let error = if request.group_id.is_empty() {
         ErrorCode::INVALID_GROUP_ID
