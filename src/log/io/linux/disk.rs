@@ -46,6 +46,11 @@ impl LinuxDisk {
 }
 
 impl Disk for LinuxDisk {
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }
