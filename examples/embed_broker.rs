@@ -13,7 +13,10 @@ use tokio_util::sync::CancellationToken;
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let log = Log::open("./embed-broker-data", LogOptions::default())?;
     let broker = Broker::bind(log.clone(), BrokerConfig::default()).await?;
-    println!("a Kafka broker listens on {}, stop it with Ctrl-C", broker.local_addr());
+    println!(
+        "a Kafka broker listens on {}, stop it with Ctrl-C",
+        broker.local_addr()
+    );
 
     let stop = CancellationToken::new();
     let serving = tokio::spawn(broker.run(stop.clone()));
@@ -22,7 +25,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     serving.await??;
 
     for topic in log.topics() {
-        let records: u64 = topic.partitions.iter().map(|partition| partition.high_watermark().0).sum();
+        let records: u64 = topic
+            .partitions
+            .iter()
+            .map(|partition| partition.high_watermark().0)
+            .sum();
         println!("{}: {records} records", topic.name);
     }
     log.close()?;
