@@ -121,6 +121,17 @@ impl Partition {
         self.state.wake_above(offset, waker);
     }
 
+    /// Forgets `waker`: whoever gave it up waiting. Without this a partition that never grows would keep the
+    /// wakers of clients that are long gone.
+    pub fn forget_waker(&self, waker: &Waker) {
+        self.state.forget_waker(waker);
+    }
+
+    /// Whether a read from `from` is served from memory; others may wait for the disk.
+    pub fn is_in_memory(&self, from: Offset) -> bool {
+        self.state.is_in_memory(from)
+    }
+
     /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.
     pub fn wait_above(&self, offset: Offset, timeout: Duration) -> bool {
         self.state.wait_above(offset, timeout)

@@ -295,7 +295,7 @@ mod tests {
             let path = folder.path().join("journal");
             let disk = LinuxDisk::new(plain_writes);
             let file = disk.open(&path, OpenMode::CreateNew).unwrap();
-            write(&*file, &[&[0; 32768]], 0);
+            write(&*file, &[&vec![0; 32768]], 0);
             file.sync().unwrap();
             let writer = disk.durable_writer(4).unwrap();
             let slot = writer.attach(&path).unwrap();
