@@ -2,8 +2,9 @@
 
 mod daemon;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -216,6 +217,43 @@ fn a_signal_right_after_the_ready_line_ends_with_success() {
         let stopped = Daemon::start(folder.path(), "127.0.0.1:0").stop(signal_named("SIGTERM"));
         assert_eq!(stopped.code, Some(0), "{stopped:?}");
     }
+}
+
+#[test]
+fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
+    let folder = folder();
+    let daemon = Daemon::started_by(&mut serve_with_descriptors(folder.path(), 128));
+    let client = Client::new(&daemon.address());
+    for number in 0..10 {
+        client.create_topic(&format!("during-{number}"), 1);
+    }
+    assert_eq!(client.produce("during-0", 0, b"before"), Ok(0));
+    let connect = || TcpStream::connect(daemon.address());
+    let crowd: Vec<TcpStream> = (0..300).map_while(|_| connect().ok()).collect();
+    assert_eq!(crowd.len(), 300);
+    // Each partition needs files when its records are flushed.
+    for number in 1..10 {
+        assert_eq!(client.produce(&format!("during-{number}"), 0, b"during"), Ok(0));
+    }
+    let stopped = daemon.stop(signal_named("SIGTERM"));
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    drop(crowd);
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    assert_eq!(client.read_all("during-0", 0), [b"before".to_vec()]);
+    for number in 1..10 {
+        assert_eq!(client.read_all(&format!("during-{number}"), 0), [b"during".to_vec()]);
+    }
+}
+
+/// A daemon that may open that many files and connections together.
+fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n $0 && exec \"$@\"", &count.to_string()]);
+    let daemon = serve();
+    command.arg(daemon.get_program()).args(daemon.get_args());
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+    command
 }
 
 #[test]
