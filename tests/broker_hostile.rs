@@ -7,7 +7,7 @@ mod broker_support;
 
 use std::time::Duration;
 
-use broker_support::wire::{Wire, request_frame};
+use broker_support::wire::{Wire, decode_response, request_frame};
 use broker_support::{RunningBroker, config};
 use bytes::{Bytes, BytesMut};
 use doorbuster::broker::{Broker, BrokerConfig, BrokerError};
@@ -370,4 +370,27 @@ fn shutdown_ends_long_polls() {
         "the poll is answered, then the connection ends"
     );
     assert_eq!(wire.receive(), None);
+}
+
+#[test]
+fn shutdown_ends_a_rebalance_that_waits() {
+    let slow = BrokerConfig {
+        group_initial_rebalance_delay: Duration::from_mins(5),
+        ..config()
+    };
+    let (_folder, broker) = start_with(slow);
+    let mut protocol = join_group_request::JoinGroupRequestProtocol::default();
+    protocol.name = StrBytes::from("range");
+    let mut join = JoinGroupRequest::default();
+    join.group_id = StrBytes::from("g");
+    join.session_timeout_ms = 30_000;
+    join.rebalance_timeout_ms = 600_000;
+    join.protocol_type = StrBytes::from("consumer");
+    join.protocols = vec![protocol];
+    let mut wire = Wire::connect(broker.address);
+    wire.send(&request_frame(&join, 3, 1));
+    assert!(wire.is_silent_for(Duration::from_millis(100)));
+    broker.stop();
+    let response = decode_response::<JoinGroupRequest>(&wire.receive().unwrap(), 3, 1);
+    assert_eq!(response.error_code, 15);
 }

@@ -2,19 +2,27 @@
 
 mod daemon;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use daemon::{Client, Daemon, Ended, Random, SmallDisk, ask_metadata, fetch, free_address, serve, signal_named, snapshot};
+use daemon::{
+    Client, Daemon, Ended, Random, SmallDisk, ask_metadata, fetch, free_address, serve, signal_named,
+    snapshot,
+};
 
 /// Exit code of a failure.
 const FAILED: Option<i32> = Some(2);
 
 /// A start after a clean stop.
-const START_MAX: Duration = if cfg!(debug_assertions) { Duration::from_secs(5) } else { Duration::from_secs(1) };
+const START_MAX: Duration = if cfg!(debug_assertions) {
+    Duration::from_secs(5)
+} else {
+    Duration::from_secs(1)
+};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
@@ -54,7 +62,14 @@ fn a_folder_in_use_is_refused_with_the_holders_process_id() {
     assert_eq!(client.produce("held", 0, b"before"), Ok(0));
     let before = snapshot(&folder.path().join("partitions"));
     let second = refused(folder.path(), "127.0.0.1:0");
-    assert_refused(&second, &["in use", &first.pid().to_string(), &folder.path().display().to_string()]);
+    assert_refused(
+        &second,
+        &[
+            "in use",
+            &first.pid().to_string(),
+            &folder.path().display().to_string(),
+        ],
+    );
     assert_eq!(snapshot(&folder.path().join("partitions")), before);
     assert_eq!(client.produce("held", 0, b"after"), Ok(1));
     // The lock ends with its holder, however that ends.
@@ -70,7 +85,10 @@ fn a_folder_that_cannot_be_made_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "not a folder").expect("a file");
     let inside = file.join("data");
-    assert_refused(&refused(&inside, "127.0.0.1:0"), &[&inside.display().to_string(), "create"]);
+    assert_refused(
+        &refused(&inside, "127.0.0.1:0"),
+        &[&inside.display().to_string(), "create"],
+    );
     assert_refused(&refused(&file, "127.0.0.1:0"), &[&file.display().to_string()]);
     assert_eq!(std::fs::read_to_string(&file).expect("the file"), "not a folder");
 }
@@ -82,7 +100,10 @@ fn a_folder_of_somebody_else_is_left_alone() {
     std::fs::write(folder.path().join("journal/0000.journal"), "a diary").expect("a file");
     let before = snapshot(folder.path());
     let ended = refused(folder.path(), "127.0.0.1:0");
-    assert_refused(&ended, &[&folder.path().display().to_string(), "nothing was changed"]);
+    assert_refused(
+        &ended,
+        &[&folder.path().display().to_string(), "nothing was changed"],
+    );
     assert_eq!(snapshot(folder.path()), before);
 }
 
@@ -92,7 +113,9 @@ fn a_damaged_journal_stops_the_start_and_nothing_is_changed() {
     let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
     let client = Client::new(&daemon.address());
     client.create_topic("precious", 1);
-    let values: Vec<Vec<u8>> = (0..20).map(|number| format!("precious {number}").into_bytes()).collect();
+    let values: Vec<Vec<u8>> = (0..20)
+        .map(|number| format!("precious {number}").into_bytes())
+        .collect();
     for (offset, value) in values.iter().enumerate() {
         assert_eq!(client.produce("precious", 0, value), Ok(offset as i64));
     }
@@ -141,7 +164,9 @@ fn a_damaged_segment_is_an_error_for_its_records_only() {
     let client = Client::new(&daemon.address());
     for topic in ["rotten", "sound"] {
         client.create_topic(topic, 1);
-        client.produce(topic, 0, format!("first of {topic}").as_bytes()).expect("an acknowledgement");
+        client
+            .produce(topic, 0, format!("first of {topic}").as_bytes())
+            .expect("an acknowledgement");
     }
     let stopped = daemon.stop(signal_named("SIGTERM"));
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
@@ -149,7 +174,10 @@ fn a_damaged_segment_is_an_error_for_its_records_only() {
     let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
     let rotten = fetch(&daemon.address(), "rotten", 0, 0).expect("an answer");
     let (storage_error, corrupt_message) = (56, 2);
-    assert!([storage_error, corrupt_message].contains(&rotten.error_code), "{rotten:?}");
+    assert!(
+        [storage_error, corrupt_message].contains(&rotten.error_code),
+        "{rotten:?}"
+    );
     assert!(rotten.records.is_empty(), "damaged bytes were served: {rotten:?}");
     let sound = Client::new(&daemon.address());
     assert_eq!(sound.read_all("sound", 0), [b"first of sound".to_vec()]);
@@ -192,6 +220,43 @@ fn a_signal_right_after_the_ready_line_ends_with_success() {
 }
 
 #[test]
+fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
+    let folder = folder();
+    let daemon = Daemon::started_by(&mut serve_with_descriptors(folder.path(), 128));
+    let client = Client::new(&daemon.address());
+    for number in 0..10 {
+        client.create_topic(&format!("during-{number}"), 1);
+    }
+    assert_eq!(client.produce("during-0", 0, b"before"), Ok(0));
+    let connect = || TcpStream::connect(daemon.address());
+    let crowd: Vec<TcpStream> = (0..300).map_while(|_| connect().ok()).collect();
+    assert_eq!(crowd.len(), 300);
+    // Each partition needs files when its records are flushed.
+    for number in 1..10 {
+        assert_eq!(client.produce(&format!("during-{number}"), 0, b"during"), Ok(0));
+    }
+    let stopped = daemon.stop(signal_named("SIGTERM"));
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    drop(crowd);
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    assert_eq!(client.read_all("during-0", 0), [b"before".to_vec()]);
+    for number in 1..10 {
+        assert_eq!(client.read_all(&format!("during-{number}"), 0), [b"during".to_vec()]);
+    }
+}
+
+/// A daemon that may open that many files and connections together.
+fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n $0 && exec \"$@\"", &count.to_string()]);
+    let daemon = serve();
+    command.arg(daemon.get_program()).args(daemon.get_args());
+    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+    command
+}
+
+#[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let folder = folder();
     let config = folder.path().join("doorbuster.toml");
@@ -217,7 +282,11 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn an_unknown_key_is_named_with_its_file() {
     let folder = folder();
     let config = folder.path().join("shop.toml");
-    std::fs::write(&config, "data_dir = \"unused\"\nlisten_adress = \"127.0.0.1:0\"\n").expect("a file");
+    std::fs::write(
+        &config,
+        "data_dir = \"unused\"\nlisten_adress = \"127.0.0.1:0\"\n",
+    )
+    .expect("a file");
     let ended = Daemon::refused_by(serve().arg("--config").arg(&config));
     assert_refused(&ended, &[&config.display().to_string(), "listen_adress"]);
     let missing = folder.path().join("missing.toml");
@@ -231,8 +300,16 @@ fn other_machines_are_let_in_only_when_that_is_said() {
     let data = folder.path().join("data");
     assert_refused(&refused(&data, "0.0.0.0:0"), &["0.0.0.0:0", "--insecure"]);
     assert!(!data.exists(), "nothing was written");
-    let open = Daemon::started_by(serve().args(["--listen", "0.0.0.0:0", "--insecure", "--data-dir"]).arg(&data));
-    let port = open.address().rsplit_once(':').map(|(_, port)| port.to_owned()).expect("a port");
+    let open = Daemon::started_by(
+        serve()
+            .args(["--listen", "0.0.0.0:0", "--insecure", "--data-dir"])
+            .arg(&data),
+    );
+    let port = open
+        .address()
+        .rsplit_once(':')
+        .map(|(_, port)| port.to_owned())
+        .expect("a port");
     ask_metadata(&format!("127.0.0.1:{port}")).expect("metadata");
 }
 
@@ -245,7 +322,9 @@ fn a_full_disk_refuses_records_keeps_reading_and_recovers() {
     });
     match disk {
         Ok(disk) => fill_and_free(disk.path()),
-        Err(why) => eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel"),
+        Err(why) => {
+            eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel");
+        }
     }
 }
 
@@ -259,15 +338,32 @@ fn fill_and_free(disk: &Path) {
     assert_eq!(client.commit("early", "filling", 0, 0), Ok(()));
     let mut random = Random::new(64);
     let (acknowledged, error) = fill(&client, &mut random);
-    println!("full after {} records: {error}", acknowledged.len());
     // Kafka calls this error retriable: producers that are set up to do so keep trying.
     let storage_error = KafkaError::MessageProduction(RDKafkaErrorCode::KafkaStorageError);
     assert_eq!(error, storage_error);
-    assert_eq!(client.produce("filling", 0, &random.bytes(100_000)), Err(storage_error));
+    assert_eq!(
+        client.produce("filling", 0, &random.bytes(100_000)),
+        Err(storage_error)
+    );
 
     assert_eq!(client.read_all("filling", 0), acknowledged, "reading goes on");
     let half = acknowledged.len() as i64 / 2;
-    assert_eq!(client.commit("readers", "filling", 0, half), Ok(()), "committing offsets goes on");
+    assert_eq!(
+        client.commit("readers", "filling", 0, half),
+        Ok(()),
+        "committing offsets goes on"
+    );
+    assert_eq!(client.committed("readers", "filling", 0), Some(half));
+
+    // Recovery needs no free byte.
+    daemon.kill_nine();
+    let daemon = Daemon::start(&data, "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    assert_eq!(
+        client.read_all("filling", 0),
+        acknowledged,
+        "the full disk is read after a crash"
+    );
     assert_eq!(client.committed("readers", "filling", 0), Some(half));
 
     std::fs::remove_file(&ballast).expect("the ballast");
@@ -296,10 +392,10 @@ fn fill(client: &Client, random: &mut Random) -> (Vec<Vec<u8>>, KafkaError) {
     panic!("a disk of 64 MiB took {TRIES_MAX} records of 100 kB");
 }
 
-/// Produces until a record is taken again, and 20 more.
+/// Produces until a record is taken again, and 5 more.
 fn produce_until_taken(client: &Client, mut acknowledged: Vec<Vec<u8>>, random: &mut Random) -> Vec<Vec<u8>> {
     let begun = Instant::now();
-    let goal = acknowledged.len() + 21;
+    let goal = acknowledged.len() + 6;
     while acknowledged.len() < goal {
         let value = random.bytes(100_000);
         match client.produce("filling", 0, &value) {
@@ -307,7 +403,10 @@ fn produce_until_taken(client: &Client, mut acknowledged: Vec<Vec<u8>>, random: 
                 assert_eq!(offset, acknowledged.len() as i64);
                 acknowledged.push(value);
             }
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "still refused: {error}"),
+            Err(error) => assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "still refused: {error}"
+            ),
         }
     }
     acknowledged
@@ -328,11 +427,17 @@ impl Damage {
     /// Damage to `value`, which one file below `folder` with that extension holds, and holds once.
     fn in_files(folder: &Path, extension: &str, value: &[u8]) -> Damage {
         let mut found = Vec::new();
-        for file in snapshot(folder).into_keys().filter(|path| path.extension().is_some_and(|e| e == extension)) {
+        for file in snapshot(folder)
+            .into_keys()
+            .filter(|path| path.extension().is_some_and(|e| e == extension))
+        {
             let content = std::fs::read(&file).expect("a readable file");
             let is_here = |window: &(usize, &[u8])| window.1 == value;
             for (position, _) in content.windows(value.len()).enumerate().filter(is_here) {
-                found.push(Damage { file: file.clone(), position });
+                found.push(Damage {
+                    file: file.clone(),
+                    position,
+                });
             }
         }
         assert_eq!(found.len(), 1, "places of {value:?} in {}", folder.display());

@@ -14,7 +14,7 @@ use super::core::{Core, CoreParts};
 use super::flusher::Flusher;
 use super::io::aligned::BufferPool;
 use super::io::{Disk, DurableWriter, Environment, OpenMode};
-use super::journal::{JournalFiles, Replay, Writer, WriterStart, file_size_min_bytes, replay};
+use super::journal::{JournalFiles, Replay, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
 use super::partition_state::{PartitionPlace, PartitionState};
 use super::segment::SegmentOptions;
@@ -66,6 +66,10 @@ pub fn open(
             },
             _ => io_error("lock", &folder.join(LOCK_FILE))(error),
         })?;
+    let disk_size_bytes = disk
+        .size_bytes(folder)
+        .map_err(io_error("ask for the size of", folder))?;
+    let options = options.fitted_to(disk_size_bytes);
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
     let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
@@ -296,19 +300,22 @@ fn journal_files(
     options: &LogOptions,
     found: Replay,
 ) -> Result<Arc<JournalFiles>, OpenError> {
-    let file_size_bytes = options
-        .journal_file_size_bytes
-        .max(file_size_min_bytes(options.batch_size_max_bytes));
     let files = JournalFiles::new(
         Arc::clone(disk),
         Arc::clone(device),
         folder,
-        file_size_bytes,
+        options.journal_file_size_bytes,
         found.needed,
         found.free,
     )?;
-    if files.wants_spare() {
-        files.add_spare()?;
+    if files.wants_spare()
+        && let Err(error) = files.add_spare()
+    {
+        // A full disk is no reason to stay away: the flusher frees a file, or appends are refused.
+        if !error.is_storage_full() || !files.has_any() {
+            return Err(error.into());
+        }
+        tracing::warn!(%error, "no space for another journal file, going on with those there are");
     }
     Ok(Arc::new(files))
 }

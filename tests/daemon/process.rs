@@ -71,7 +71,12 @@ impl Daemon {
                     let ready = ready_address(&line);
                     lines.push(line);
                     if let Some(address) = ready {
-                        return Daemon { child, address, stderr, lines };
+                        return Daemon {
+                            child,
+                            address,
+                            stderr,
+                            lines,
+                        };
                     }
                 }
                 Err(why) => {
@@ -87,7 +92,7 @@ impl Daemon {
     pub fn refused_by(command: &mut Command) -> Ended {
         let started = Instant::now();
         let (child, stderr) = spawn(command);
-        wait(child, &stderr, Vec::new(), started)
+        wait(child, &stderr, &[], started)
     }
 
     /// Where the daemon listens, as its ready line says.
@@ -120,8 +125,9 @@ impl Daemon {
         let lines = std::mem::take(&mut self.lines);
         let ended = wait_for_end(&self.stderr, &lines);
         let status = ended.map(|said| (self.child.wait().expect("the daemon ended"), said));
-        let (status, said) = status.unwrap_or_else(|| panic!("still runs {END_MAX:?} after {signal:?}: {lines:#?}"));
-        ended_with(status, said, asked)
+        let (status, said) =
+            status.unwrap_or_else(|| panic!("still runs {END_MAX:?} after {signal:?}: {lines:#?}"));
+        ended_with(status, &said, asked)
     }
 }
 
@@ -130,7 +136,8 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the daemon said:\n{}\n---", self.said().join("\n"));
+            #[expect(clippy::print_stderr, reason = "a failing test shows what the daemon said")]
+            let () = eprintln!("--- the daemon said:\n{}\n---", self.said().join("\n"));
         }
     }
 }
@@ -145,7 +152,11 @@ pub fn signal_named(name: &str) -> Signal {
 }
 
 fn spawn(command: &mut Command) -> (Child, Receiver<String>) {
-    let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let spawned = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = spawned.expect("the program starts");
     let stderr = child.stderr.take().expect("standard error is piped");
     let (sender, receiver) = channel();
@@ -163,15 +174,16 @@ fn ready_address(line: &str) -> Option<SocketAddr> {
     if !line.contains("ready") && !line.contains("listening") {
         return None;
     }
-    line.split(|c: char| c.is_whitespace() || c == ',' || c == ';').find_map(|word| word.parse().ok())
+    line.split(|c: char| c.is_whitespace() || c == ',' || c == ';')
+        .find_map(|word| word.parse().ok())
 }
 
-fn wait(mut child: Child, stderr: &Receiver<String>, lines: Vec<String>, since: Instant) -> Ended {
-    let Some(said) = wait_for_end(stderr, &lines) else {
+fn wait(mut child: Child, stderr: &Receiver<String>, lines: &[String], since: Instant) -> Ended {
+    let Some(said) = wait_for_end(stderr, lines) else {
         let _ = child.kill();
         panic!("still runs after {END_MAX:?}: {lines:#?}");
     };
-    ended_with(child.wait().expect("the process ended"), said, since)
+    ended_with(child.wait().expect("the process ended"), &said, since)
 }
 
 /// All lines up to the end of the process; none if it does not end in time.
@@ -187,6 +199,10 @@ fn wait_for_end(stderr: &Receiver<String>, lines: &[String]) -> Option<Vec<Strin
     }
 }
 
-fn ended_with(status: ExitStatus, said: Vec<String>, since: Instant) -> Ended {
-    Ended { code: status.code(), stderr: said.join("\n"), took: since.elapsed() }
+fn ended_with(status: ExitStatus, said: &[String], since: Instant) -> Ended {
+    Ended {
+        code: status.code(),
+        stderr: said.join("\n"),
+        took: since.elapsed(),
+    }
 }

@@ -61,6 +61,7 @@ pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest
         request.max_wait_ms,
         has_refusal,
     );
+    let fetches = Arc::from(fetches);
     let mut reads = fetch(&fetches, bounds, &node.shutdown).await.into_iter();
     let to_answer = |(topic, resolved): (FetchTopic, Vec<(i32, Option<ErrorCode>)>)| FetchedTopic {
         name: topic.topic,

@@ -45,6 +45,8 @@ struct Slots {
     /// Number of files that exist, the one being written included.
     count: usize,
     next_name: u32,
+    /// Every group up to this one is durable in segments.
+    flushed_lsn: Lsn,
 }
 
 impl JournalFiles {
@@ -115,6 +117,7 @@ impl JournalFiles {
     /// Frees the files whose groups are all at or below `lsn`; tells whether any became free.
     pub fn release_through(&self, lsn: Lsn) -> bool {
         let mut slots = self.lock();
+        slots.flushed_lsn = slots.flushed_lsn.max(lsn);
         let before = slots.free.len();
         while slots.full.front().is_some_and(|(_, last_lsn)| *last_lsn <= lsn) {
             if let Some((file, _)) = slots.full.pop_front() {
@@ -122,6 +125,26 @@ impl JournalFiles {
             }
         }
         slots.free.len() > before
+    }
+
+    /// Whether there is any file, however full.
+    pub fn has_any(&self) -> bool {
+        self.lock().count > 0
+    }
+
+    /// Whether no group up to `lsn` is needed any more.
+    pub fn is_flushed_through(&self, lsn: Lsn) -> bool {
+        self.lock().flushed_lsn >= lsn
+    }
+
+    /// Bytes of the free files.
+    pub fn free_bytes(&self) -> u64 {
+        let slots = self.lock();
+        let usable = slots
+            .free
+            .iter()
+            .filter(|file| file.size_bytes >= self.file_size_bytes);
+        usable.map(|file| file.size_bytes).sum()
     }
 
     /// Whether the next rotation would find no file, and one more may be made.
@@ -153,21 +176,11 @@ impl JournalFiles {
                 .remove_file(&draft)
                 .map_err(error("remove the left-over", &draft))?;
         }
-        let file = self
-            .disk
-            .open(&draft, OpenMode::CreateNew)
-            .map_err(error("create", &draft))?;
-        file.allocate(self.file_size_bytes)
-            .map_err(error("reserve space for", &draft))?;
-        let mut position = 0;
-        while position < self.file_size_bytes {
-            let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
-            let zeros = [IoSlice::new(&ZEROS[..chunk as usize])];
-            file.write_at(&zeros, position).map_err(error("fill", &draft))?;
-            position += chunk;
+        if let Err(failure) = self.fill_draft(&draft) {
+            // On a full disk, what was reserved for it is what others need. The first failure is the one to tell.
+            let _ = self.disk.remove_file(&draft);
+            return Err(failure);
         }
-        file.sync().map_err(error("sync", &draft))?;
-        drop(file);
         self.disk.rename(&draft, &path).map_err(error("name", &path))?;
         self.disk
             .sync_dir(&self.folder)
@@ -181,6 +194,27 @@ impl JournalFiles {
             size_bytes: self.file_size_bytes,
         });
         Ok(())
+    }
+
+    fn fill_draft(&self, draft: &Path) -> Result<(), JournalError> {
+        let error = |what: &'static str| {
+            let path = draft.to_path_buf();
+            move |source| JournalError::Io { what, path, source }
+        };
+        let file = self
+            .disk
+            .open(draft, OpenMode::CreateNew)
+            .map_err(error("create"))?;
+        file.allocate(self.file_size_bytes)
+            .map_err(error("reserve space for"))?;
+        let mut position = 0;
+        while position < self.file_size_bytes {
+            let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
+            let zeros = [IoSlice::new(&ZEROS[..chunk as usize])];
+            file.write_at(&zeros, position).map_err(error("fill"))?;
+            position += chunk;
+        }
+        file.sync().map_err(error("sync"))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
