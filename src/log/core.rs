@@ -250,6 +250,9 @@ impl Core {
         let lsn = self.published_lsn.load(Ordering::Acquire);
         self.unflushed_bytes.store(0, Ordering::Release);
         let dirty = std::mem::take(&mut *self.lock_dirty());
+        // All of them before the first is written: one that a full disk keeps from its turn must be able to
+        // become dirty again.
+        dirty.iter().for_each(|partition| partition.mark_clean());
         let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
         match outcome {
             FlushOutcome::Flushed => {

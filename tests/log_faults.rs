@@ -1,0 +1,137 @@
+//! Faults that come one at a time while a log flushes, stops and starts again.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use doorbuster::log::batch::{self, BatchBuilder, Record};
+use doorbuster::log::io::sim::{Fault, SimulatedClock, SimulatedDisk, SimulatedRandom};
+use doorbuster::log::io::{Disk, Environment, OpenMode};
+use doorbuster::log::{AppendError, Log, LogOptions, Offset, OpenError, Partition, Timestamp, TopicSpec};
+
+const FOLDER: &str = "/data";
+const PARTITIONS: u32 = 3;
+
+fn options() -> LogOptions {
+    LogOptions {
+        batch_size_max_bytes: 6 * 1024,
+        journal_file_size_bytes: 12 * 1024,
+        segment_size_max_bytes: 4 * 1024,
+        ..LogOptions::default()
+    }
+}
+
+fn open(disk: &SimulatedDisk) -> Result<Log, OpenError> {
+    open_with(disk, options())
+}
+
+fn open_with(disk: &SimulatedDisk, options: LogOptions) -> Result<Log, OpenError> {
+    let environment = Environment {
+        disk: Arc::new(disk.clone()),
+        clock: Arc::new(SimulatedClock::new(Timestamp(1))),
+        random: Arc::new(SimulatedRandom::new(1)),
+    };
+    Log::open_in(environment, Path::new(FOLDER), options)
+}
+
+fn batch_of(builder: BatchBuilder, value: &[u8]) -> Bytes {
+    let mut builder = builder;
+    builder
+        .push(&Record {
+            timestamp: Timestamp(1),
+            key: None,
+            value: Some(value),
+            headers: &[],
+        })
+        .unwrap();
+    builder.finish()
+}
+
+/// A batch of 1.5 KB that is told from others by `number` alone.
+fn plain(number: u64) -> Bytes {
+    let mut value = vec![number as u8; 1_500];
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    batch_of(BatchBuilder::new(Timestamp(1)), &value)
+}
+
+/// The only batch of the producer `number`.
+fn produced(number: u64) -> Bytes {
+    let mut value = vec![number as u8; 1_500];
+    value[..8].copy_from_slice(&number.to_be_bytes());
+    batch_of(
+        BatchBuilder::new(Timestamp(1)).producer(number as i64, 0, 0),
+        &value,
+    )
+}
+
+fn create(log: &Log) -> Vec<Partition> {
+    let spec = TopicSpec {
+        partitions: PARTITIONS,
+        ..TopicSpec::default()
+    };
+    log.create_topic("t", &spec).unwrap().partitions.clone()
+}
+
+fn numbers(partition: &Partition) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while Offset(numbers.len() as u64) < partition.high_watermark() {
+        for slice in partition.read(Offset(numbers.len() as u64), 1 << 20).unwrap() {
+            for found in batch::batches(&slice) {
+                let (_, bytes) = found.unwrap();
+                batch::verify(&bytes).unwrap();
+                numbers.extend(batch::records(&bytes).unwrap().map(|record| {
+                    let value = record.unwrap().value.unwrap();
+                    u64::from_be_bytes(value[..8].try_into().unwrap())
+                }));
+            }
+        }
+    }
+    numbers
+}
+
+/// A log with four batches in every partition, each of another producer, none of them flushed.
+fn unflushed(disk: &SimulatedDisk) -> Log {
+    let roomy = LogOptions {
+        journal_file_size_bytes: 256 * 1024,
+        ..options()
+    };
+    let log = open_with(disk, roomy).unwrap();
+    for (index, partition) in create(&log).iter().enumerate() {
+        for number in 0..4 {
+            let batch = produced(index as u64 * 100 + number);
+            partition.append(batch).unwrap().wait().unwrap();
+        }
+    }
+    log
+}
+
+fn check_four_in_each(log: &Log, case: &str) {
+    for (index, partition) in log.topic("t").unwrap().partitions.iter().enumerate() {
+        let expected: Vec<_> = (0..4).map(|number| index as u64 * 100 + number).collect();
+        assert_eq!(numbers(partition), expected, "{case}, partition {index}");
+        for number in 0..4 {
+            let again = produced(index as u64 * 100 + number);
+            let offset = partition.append(again).unwrap().wait().unwrap();
+            assert_eq!(
+                offset,
+                Offset(number),
+                "{case}, partition {index}: a retry is known"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_flush_that_found_no_space_comes_back_to_every_partition() {
+    let disk = SimulatedDisk::new(1);
+    let log = unflushed(&disk);
+    // The first partition of several meets the full disk; the others do not get their turn.
+    disk.set_capacity(disk.used_bytes());
+    log.flush().unwrap();
+    disk.set_capacity(u64::MAX);
+    log.flush().unwrap();
+    drop(log);
+    check_four_in_each(&open(&disk.crash_keeping_none()).unwrap(), "after a full disk");
+}
