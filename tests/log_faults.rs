@@ -135,3 +135,29 @@ fn a_flush_that_found_no_space_comes_back_to_every_partition() {
     drop(log);
     check_four_in_each(&open(&disk.crash_keeping_none()).unwrap(), "after a full disk");
 }
+
+#[test]
+fn a_disk_that_is_full_at_any_operation_of_a_flush_loses_neither_batches_nor_producers() {
+    let operations = {
+        let disk = SimulatedDisk::new(1);
+        let log = unflushed(&disk);
+        let before = disk.operations();
+        log.flush().unwrap();
+        before..disk.operations()
+    };
+    let mut retried = 0;
+    for failing in operations {
+        let case = format!("no space at operation {failing}");
+        let disk = SimulatedDisk::new(1);
+        let log = unflushed(&disk);
+        disk.fail_at(failing, Fault::Enospc);
+        // A sync that failed stops the log; everything else is tried again.
+        if log.flush().is_ok() {
+            log.flush().unwrap();
+            retried += 1;
+        }
+        drop(log);
+        check_four_in_each(&open(&disk.crash_keeping_none()).unwrap(), &case);
+    }
+    assert!(retried > 20, "{retried} flushes were tried again");
+}

@@ -100,12 +100,12 @@ impl Flusher {
             source,
         };
         let batches = partition.begin_flush().map_err(segment_error)?;
-        partition
-            .segments()
-            .and_then(|segments| segments.append(&batches))
-            .map_err(segment_error)?;
+        let segments = partition.segments().map_err(segment_error)?;
+        let appended = segments.append(&batches);
+        // A disk that is full half-way keeps the first batches: the next attempt passes over them.
+        let end = segments.flushed().next_offset;
         let entry = self.entry(partition);
-        for batch in &batches {
+        for batch in batches.iter().filter(|batch| batch.next_offset <= end) {
             let header = BatchHeader::parse(&batch.bytes);
             let header = header.map_err(|source| FlushError::Batch {
                 partition: partition.id(),
@@ -113,7 +113,7 @@ impl Flusher {
             })?;
             entry.producers.apply(&header, batch.base_offset);
         }
-        Ok(())
+        appended.map_err(segment_error)
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {
