@@ -161,3 +161,27 @@ fn a_disk_that_is_full_at_any_operation_of_a_flush_loses_neither_batches_nor_pro
     }
     assert!(retried > 20, "{retried} flushes were tried again");
 }
+
+#[test]
+fn a_checkpoint_that_finds_no_space_refuses_appends_until_there_is_some() {
+    let disk = SimulatedDisk::new(1);
+    let log = unflushed(&disk);
+    let before = disk.operations();
+    log.flush().unwrap();
+    // The last two operations of a flush write and sync the checkpoint.
+    let write = disk.operations() - before - 2;
+    let disk = SimulatedDisk::new(1);
+    let log = unflushed(&disk);
+    for _ in 0..2 {
+        disk.fail_at(disk.operations() + write, Fault::Enospc);
+        if log.flush().is_err() {
+            break;
+        }
+    }
+    let partition = log.topic("t").unwrap().partitions[0].clone();
+    log.flush().unwrap();
+    partition.append(plain(4)).unwrap().wait().unwrap();
+    drop(log);
+    let log = open(&disk.crash_keeping_none()).unwrap();
+    assert_eq!(numbers(&log.topic("t").unwrap().partitions[0]), [0, 1, 2, 3, 4]);
+}

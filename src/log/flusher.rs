@@ -79,8 +79,11 @@ impl Flusher {
             segments.sync().map_err(segment_error)?;
             self.entry(partition).flushed = segments.flushed();
         }
-        self.checkpoint.lsn = lsn;
-        self.save()?;
+        match self.save(lsn) {
+            Ok(()) => {}
+            Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
+            Err(error) => return Err(error.into()),
+        }
         for partition in dirty {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
                 partition.end_flush(entry.flushed.next_offset);
@@ -131,8 +134,15 @@ impl Flusher {
             })
     }
 
-    fn save(&mut self) -> Result<(), CheckpointError> {
-        self.checkpoint.number += 1;
-        self.files.write(&self.checkpoint)
+    /// Writes the checkpoint at `lsn`. After a failure it is still the one before: the next attempt writes to
+    /// the same file again, and never over the only one that is whole.
+    fn save(&mut self, lsn: Lsn) -> Result<(), CheckpointError> {
+        let before = (self.checkpoint.number, self.checkpoint.lsn);
+        (self.checkpoint.number, self.checkpoint.lsn) = (before.0 + 1, lsn);
+        let written = self.files.write(&self.checkpoint);
+        if written.is_err() {
+            (self.checkpoint.number, self.checkpoint.lsn) = before;
+        }
+        written
     }
 }
