@@ -74,6 +74,13 @@ fn create(log: &Log) -> Vec<Partition> {
     log.create_topic("t", &spec).unwrap().partitions.clone()
 }
 
+fn one_partition() -> TopicSpec {
+    TopicSpec {
+        partitions: 1,
+        ..TopicSpec::default()
+    }
+}
+
 fn numbers(partition: &Partition) -> Vec<u64> {
     let mut numbers = Vec::new();
     while Offset(numbers.len() as u64) < partition.high_watermark() {
@@ -184,4 +191,57 @@ fn a_checkpoint_that_finds_no_space_refuses_appends_until_there_is_some() {
     drop(log);
     let log = open(&disk.crash_keeping_none()).unwrap();
     assert_eq!(numbers(&log.topic("t").unwrap().partitions[0]), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_kill_then_a_restart_then_a_power_cut_loses_nothing() {
+    let first_run = |disk: &SimulatedDisk| -> (bool, u64) {
+        let Ok(log) = open(disk) else { return (false, 0) };
+        let Ok(topic) = log.create_topic("t", &one_partition()) else {
+            return (false, 0);
+        };
+        for number in 0..6 {
+            let append = topic.partitions[0].append(plain(number));
+            if append.map_or(true, |append| append.wait().is_err()) {
+                return (true, number);
+            }
+            if number % 3 == 1 && log.flush().is_err() {
+                return (true, number + 1);
+            }
+        }
+        (true, 6)
+    };
+    let total = {
+        let disk = SimulatedDisk::new(7);
+        first_run(&disk);
+        disk.operations()
+    };
+    for kill in 0..total {
+        let disk = SimulatedDisk::new(7);
+        disk.fail_at(kill, Fault::PowerCut);
+        let (has_topic, acknowledged) = first_run(&disk);
+        let killed = disk.crash_keeping_all();
+        let log = open(&killed).unwrap_or_else(|error| panic!("killed at {kill}: {error:?}"));
+        let topic = log.topic("t").unwrap_or_else(|| {
+            assert!(!has_topic, "killed at {kill}");
+            log.create_topic("t", &one_partition()).unwrap()
+        });
+        let mut expected = numbers(&topic.partitions[0]);
+        assert!(expected.len() as u64 >= acknowledged, "killed at {kill}");
+        // Enough to write over every file that the checkpoint set free.
+        for number in 100..110 {
+            topic.partitions[0].append(plain(number)).unwrap().wait().unwrap();
+            expected.push(number);
+        }
+        drop((log, topic));
+        let log = open(&killed.crash_keeping_none())
+            .unwrap_or_else(|error| panic!("killed at {kill}, then a power cut: {error:?}"));
+        let topic = log.topic("t");
+        assert!(topic.is_some(), "killed at {kill}, then a power cut: no topic");
+        assert_eq!(
+            numbers(&topic.unwrap().partitions[0]),
+            expected,
+            "killed at {kill}, then a power cut"
+        );
+    }
 }

@@ -156,6 +156,18 @@ impl CheckpointFiles {
         Ok((CheckpointFiles { store, paths, files }, newest))
     }
 
+    /// Makes durable what was read: a process that was killed may not have.
+    pub fn sync(&self) -> Result<(), CheckpointError> {
+        for (path, file) in self.paths.iter().zip(&self.files) {
+            file.sync().map_err(|source| CheckpointError::Io {
+                what: "sync",
+                path: path.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Writes `checkpoint`; durable when this returns.
     pub fn write(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let turn = (checkpoint.number % 2) as usize;
