@@ -27,6 +27,8 @@ pub struct Core {
     pub(super) files: Arc<JournalFiles>,
     pub(super) pool: Arc<BufferPool>,
     published_lsn: AtomicU64,
+    /// The LSN of the newest checkpoint.
+    flushed_lsn: AtomicU64,
     dirty: Mutex<Vec<Arc<PartitionState>>>,
     unflushed_bytes: AtomicUsize,
     storage_full: AtomicBool,
@@ -83,6 +85,7 @@ impl Core {
             files: parts.files,
             pool: parts.pool,
             published_lsn: AtomicU64::new(parts.last_lsn),
+            flushed_lsn: AtomicU64::new(parts.flusher.lsn()),
             dirty: Mutex::new(parts.dirty),
             unflushed_bytes: AtomicUsize::new(parts.unflushed_bytes),
             storage_full: AtomicBool::new(false),
@@ -259,6 +262,7 @@ impl Core {
                 if self.storage_full.swap(false, Ordering::AcqRel) {
                     tracing::info!("the data folder has space again, appends are taken");
                 }
+                self.flushed_lsn.store(lsn, Ordering::Release);
                 self.files.release_through(lsn);
                 self.ring_journal();
             }
@@ -277,9 +281,12 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Whether the flusher has anything to do.
+    /// Whether the flusher has anything to do: tails to move, or only to say that all up to a later group are
+    /// moved. A flush takes the batches of later groups along as well; when the journal is full of those and
+    /// nothing is dirty, this checkpoint alone frees its files.
     pub fn needs_flush(&self) -> bool {
         !self.lock_dirty().is_empty()
+            || self.published_lsn.load(Ordering::Acquire) > self.flushed_lsn.load(Ordering::Acquire)
     }
 
     /// Makes room in the journal: by one more file while there are few, else by a flush.
@@ -355,5 +362,63 @@ enum Driven {
 impl JournalError {
     fn is_storage_full(&self) -> bool {
         matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::log::Timestamp;
+    use crate::log::batch::{BatchBuilder, Record, validate};
+    use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
+    use crate::log::recovery;
+
+    /// A log with threads that are not started, so that a test takes their turns.
+    fn core() -> Core {
+        let environment = Environment {
+            disk: Arc::new(SimulatedDisk::new(1)),
+            clock: Arc::new(SimulatedClock::new(Timestamp(1))),
+            random: Arc::new(SimulatedRandom::new(1)),
+        };
+        recovery::open(environment, Path::new("/data"), LogOptions::default(), true)
+            .unwrap()
+            .core
+    }
+
+    fn append(core: &Core) {
+        let mut builder = BatchBuilder::new(Timestamp(1));
+        let record = Record {
+            timestamp: Timestamp(1),
+            key: None,
+            value: None,
+            headers: &[],
+        };
+        builder.push(&record).unwrap();
+        let batch = builder.finish();
+        let header = validate(&batch).unwrap();
+        let (sequence, _) = core
+            .metadata
+            .enqueue(&core.queue, &header, batch, None)
+            .unwrap();
+        core.commit_until(sequence).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_behind_the_last_group_is_work_for_the_flusher_although_nothing_is_dirty() {
+        let core = core();
+        assert!(!core.needs_flush(), "nothing was appended");
+        append(&core);
+        let lsn = core.published_lsn.load(Ordering::Acquire);
+        // A flush that read the LSN, and then found a batch of a later group in the tail.
+        append(&core);
+        let dirty = std::mem::take(&mut *core.lock_dirty());
+        dirty.iter().for_each(|partition| partition.mark_clean());
+        core.lock_flusher().flush(lsn, &dirty).unwrap();
+        assert!(core.lock_dirty().is_empty());
+        assert!(core.needs_flush(), "the journal still keeps the later group");
+        assert_eq!(core.flush().unwrap(), FlushOutcome::Flushed);
+        assert!(!core.needs_flush());
     }
 }

@@ -92,6 +92,11 @@ impl Flusher {
         Ok(FlushOutcome::Flushed)
     }
 
+    /// Up to which group everything is durable in segments.
+    pub fn lsn(&self) -> Lsn {
+        self.checkpoint.lsn
+    }
+
     /// Drops a deleted partition from the checkpoint.
     pub fn forget(&mut self, partition: &PartitionState) {
         self.checkpoint.partitions.remove(&partition.id());
