@@ -132,6 +132,11 @@ impl Core {
             .map_or(Ok(()), |reason| Err(LogFailed { reason }))
     }
 
+    /// Whether threads of the log do what a caller leaves. While it closes they end, and callers do it all.
+    fn is_threaded(&self) -> bool {
+        self.has_threads && !self.is_closing.load(Ordering::Acquire)
+    }
+
     /// Wakes the journal thread, if there is one, to write what waits.
     pub fn ring_journal(&self) {
         if self.has_threads {
@@ -154,12 +159,12 @@ impl Core {
             match driven {
                 Driven::Reached => {}
                 // The other driver may leave before this sequence, and without a journal thread nobody follows.
-                Driven::Elsewhere if !self.has_threads => std::thread::yield_now(),
+                Driven::Elsewhere if !self.is_threaded() => std::thread::yield_now(),
                 Driven::Elsewhere => {
                     self.ring_journal();
                     self.progress.block_until(sequence);
                 }
-                Driven::NeedsSpace if self.has_threads => {
+                Driven::NeedsSpace if self.is_threaded() => {
                     self.flusher_bell.ring();
                     self.progress.block_until(sequence);
                 }
@@ -294,7 +299,7 @@ impl Core {
         if self.files.wants_spare() {
             return self.add_journal_file();
         }
-        if self.flush()? == FlushOutcome::StorageFull && !self.has_threads {
+        if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {
             let reason = "the disk and the journal are full, and no thread waits for space";
             self.progress.fail(reason);
         }
@@ -321,6 +326,12 @@ impl Core {
             self.flush()?;
         }
         Ok(())
+    }
+
+    /// Waits for those who were writing when the log was closed: after this, nobody writes to the folder.
+    pub fn end_writing(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.lock_flusher());
     }
 
     /// The state of the flusher, which deletion of topics shares.
