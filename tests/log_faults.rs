@@ -245,3 +245,34 @@ fn a_kill_then_a_restart_then_a_power_cut_loses_nothing() {
         );
     }
 }
+
+#[test]
+fn a_journal_size_between_blocks_is_rounded_up() {
+    let disk = SimulatedDisk::new(1);
+    let log = open_with(
+        &disk,
+        LogOptions {
+            journal_file_size_bytes: 50_000,
+            ..options()
+        },
+    )
+    .unwrap();
+    let partitions = create(&log);
+    // Groups of three batches, which fill more than a block.
+    for number in (0..60).step_by(3) {
+        let group: Vec<_> = (number..number + 3)
+            .map(|number| partitions[0].append(plain(number)).unwrap())
+            .collect();
+        for append in group {
+            append.wait().unwrap();
+        }
+    }
+    drop((log, partitions));
+    let log = open(&disk.crash_keeping_none()).unwrap();
+    let expected: Vec<_> = (0..60).collect();
+    assert_eq!(numbers(&log.topic("t").unwrap().partitions[0]), expected);
+    for name in disk.list(Path::new("/data/journal")).unwrap() {
+        let file = disk.open(&Path::new("/data/journal").join(name), OpenMode::Read);
+        assert_eq!(file.unwrap().len().unwrap(), 53_248);
+    }
+}

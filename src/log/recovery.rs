@@ -13,7 +13,7 @@ use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
 use super::core::{Core, CoreParts};
 use super::flusher::Flusher;
 use super::io::aligned::BufferPool;
-use super::io::{Disk, DurableWriter, Environment, OpenMode};
+use super::io::{BLOCK_SIZE_BYTES, Disk, DurableWriter, Environment, OpenMode};
 use super::journal::{JournalFiles, Replay, Writer, WriterStart, file_size_min_bytes, replay};
 use super::log::{LogStatus, OpenError};
 use super::partition_state::{PartitionPlace, PartitionState};
@@ -301,7 +301,8 @@ fn journal_files(
 ) -> Result<Arc<JournalFiles>, OpenError> {
     let file_size_bytes = options
         .journal_file_size_bytes
-        .max(file_size_min_bytes(options.batch_size_max_bytes));
+        .max(file_size_min_bytes(options.batch_size_max_bytes))
+        .next_multiple_of(BLOCK_SIZE_BYTES as u64);
     let files = JournalFiles::new(
         Arc::clone(disk),
         Arc::clone(device),
