@@ -276,3 +276,32 @@ fn a_journal_size_between_blocks_is_rounded_up() {
         assert_eq!(file.unwrap().len().unwrap(), 53_248);
     }
 }
+
+#[test]
+fn damage_at_the_end_of_the_last_segment_is_no_torn_write_when_the_journal_has_no_copy() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk).unwrap();
+    let partitions = create(&log);
+    for number in 0..2 {
+        partitions[0].append(plain(number)).unwrap().wait().unwrap();
+    }
+    // The journal's files with these batches are used again for others.
+    for number in 0..40 {
+        partitions[1].append(plain(number)).unwrap().wait().unwrap();
+        log.flush().unwrap();
+    }
+    drop((log, partitions));
+    let disk = disk.crash_keeping_none();
+    let damage = |path: &str, position: u64, bytes: &[u8]| {
+        let file = disk.open(Path::new(path), OpenMode::ReadWrite).unwrap();
+        file.write_at(&[std::io::IoSlice::new(bytes)], position).unwrap();
+        file.sync().unwrap();
+    };
+    for checkpoint in ["/data/checkpoint.0", "/data/checkpoint.1"] {
+        damage(checkpoint, 0, b"lost");
+    }
+    assert!(open(&disk.crash_keeping_none()).is_ok(), "a lost checkpoint alone is made again");
+    damage("/data/partitions/0000000001/00000000000000000000.log", 2_000, b"rot");
+    let error = open(&disk).unwrap_err();
+    assert!(matches!(error, OpenError::Segment { .. }), "{error:?}");
+}

@@ -206,6 +206,15 @@ impl Opening<'_> {
                 source,
             })?;
             let flushed = segments.flushed();
+            // Only what is in the journal was ever being written to a segment: a torn write can be repeated.
+            if let Some(source) = segments.take_torn()
+                && state.high_watermark() == flushed.next_offset
+            {
+                return Err(OpenError::Segment {
+                    partition: *id,
+                    source,
+                });
+            }
             if flushed.next_offset > Offset::ZERO {
                 let (log_start, producers) = (state.log_start(), state.scanned_producers());
                 checkpoint.partitions.insert(
