@@ -242,7 +242,10 @@ fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
     let client = Client::new(&daemon.address());
     assert_eq!(client.read_all("during-0", 0), [b"before".to_vec()]);
     for number in 1..10 {
-        assert_eq!(client.read_all(&format!("during-{number}"), 0), [b"during".to_vec()]);
+        assert_eq!(
+            client.read_all(&format!("during-{number}"), 0),
+            [b"during".to_vec()]
+        );
     }
 }
 
@@ -252,7 +255,9 @@ fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
     command.args(["-c", "ulimit -n $0 && exec \"$@\"", &count.to_string()]);
     let daemon = serve();
     command.arg(daemon.get_program()).args(daemon.get_args());
-    command.args(["--listen", "127.0.0.1:0", "--data-dir"]).arg(folder);
+    command
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder);
     command
 }
 

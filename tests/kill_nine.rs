@@ -16,6 +16,8 @@ mod audit;
 mod lane;
 #[path = "kill_nine/ledger.rs"]
 mod ledger;
+#[path = "kill_nine/passing_topics.rs"]
+mod passing_topics;
 #[path = "kill_nine/reader.rs"]
 mod reader;
 #[path = "kill_nine/recount.rs"]
@@ -36,6 +38,7 @@ use audit::{Audit, COMMANDS, EVENTS};
 use daemon::{Daemon, Random, ask_metadata, create_topic, free_address, serve, signal_named};
 use lane::{Lane, LaneKind, Stop};
 use ledger::{Ledger, Place, PlaceIndex};
+use passing_topics::PassingTopics;
 use reader::{LiveView, consumer};
 
 /// Rounds without `DOORBUSTER_KILL_ROUNDS`.
@@ -143,6 +146,7 @@ struct Run {
     ledger: Arc<Ledger>,
     audit: Audit,
     live: LiveView,
+    topics: PassingTopics,
     lasting: Vec<Worker>,
     daemon: Option<Daemon>,
     starts: Vec<Duration>,
@@ -175,6 +179,7 @@ impl Run {
         let mut run = Run {
             data: data.to_path_buf(),
             lasting: Vec::new(),
+            topics: PassingTopics::default(),
             starts: Vec::new(),
             daemon: Some(daemon),
             random: random.fork(),
@@ -202,6 +207,7 @@ impl Run {
             compression: COMPRESSIONS[round as usize % COMPRESSIONS.len()],
         };
         let passing = self.worker(LASTING + round as u32, kind, false);
+        self.topics.turn(&self.address, round);
         let until_kill = Duration::from_millis(self.random.between(50, 800));
         self.live.wait(until_kill)?;
         self.daemon.take().expect("a daemon").kill_nine();
@@ -212,10 +218,10 @@ impl Run {
         self.start()?;
         // In the other rounds the next kill may come right after the recovery.
         if round.is_multiple_of(2) {
-            self.audit.verify(&self.address, &self.live)
-        } else {
-            Ok(())
+            self.topics.check(&self.address)?;
+            self.audit.verify(&self.address, &self.live)?;
         }
+        Ok(())
     }
 
     /// Lets everything settle, and checks the whole of it.
