@@ -114,7 +114,10 @@ fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
     let failed = watch(&log)?;
     let mut broker_config = broker_config(config);
     if broker_config.connections_max > connections_allowed {
-        tracing::info!(connections_allowed, "the limit of open files allows fewer connections");
+        tracing::info!(
+            connections_allowed,
+            "the limit of open files allows fewer connections"
+        );
         broker_config.connections_max = connections_allowed;
     }
     let mut daemon = Daemon::start(log, broker_config)?;

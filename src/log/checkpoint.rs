@@ -24,6 +24,7 @@ use super::{Offset, PartitionId, StoreId};
 
 const MAGIC: u32 = u32::from_le_bytes(*b"DBC1");
 const HEADER_SIZE_BYTES: usize = 12;
+const WRITE: &str = "write";
 /// Largest checkpoint that is read: far more than the partition limit needs.
 const SIZE_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
@@ -155,6 +156,18 @@ impl CheckpointFiles {
         Ok((CheckpointFiles { store, paths, files }, newest))
     }
 
+    /// Makes durable what was read: a process that was killed may not have.
+    pub fn sync(&self) -> Result<(), CheckpointError> {
+        for (path, file) in self.paths.iter().zip(&self.files) {
+            file.sync().map_err(|source| CheckpointError::Io {
+                what: "sync",
+                path: path.clone(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Writes `checkpoint`; durable when this returns.
     pub fn write(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let turn = (checkpoint.number % 2) as usize;
@@ -165,7 +178,7 @@ impl CheckpointFiles {
         };
         self.files[turn]
             .write_at(&[IoSlice::new(&bytes)], 0)
-            .map_err(error("write"))?;
+            .map_err(error(WRITE))?;
         self.files[turn].sync().map_err(error("sync"))
     }
 }
@@ -189,6 +202,18 @@ pub enum CheckpointError {
         /// The system's answer.
         source: io::Error,
     },
+}
+
+impl CheckpointError {
+    /// Whether there was no room to write it. A failed sync is not meant: what it lost cannot be told.
+    pub fn is_storage_full(&self) -> bool {
+        let CheckpointError::Io { what, source, .. } = self;
+        *what == WRITE
+            && matches!(
+                source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+    }
 }
 
 #[cfg(test)]

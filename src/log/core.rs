@@ -33,6 +33,8 @@ pub struct Core {
     pub(super) files: Arc<JournalFiles>,
     pub(super) pool: Arc<BufferPool>,
     published_lsn: AtomicU64,
+    /// The LSN of the newest checkpoint.
+    flushed_lsn: AtomicU64,
     dirty: Mutex<Vec<Arc<PartitionState>>>,
     unflushed_bytes: AtomicUsize,
     storage_full: AtomicBool,
@@ -93,6 +95,7 @@ impl Core {
             files: parts.files,
             pool: parts.pool,
             published_lsn: AtomicU64::new(parts.last_lsn),
+            flushed_lsn: AtomicU64::new(parts.flusher.lsn()),
             dirty: Mutex::new(parts.dirty),
             unflushed_bytes: AtomicUsize::new(parts.unflushed_bytes),
             storage_full: AtomicBool::new(false),
@@ -147,6 +150,11 @@ impl Core {
             .map_or(Ok(()), |reason| Err(LogFailed { reason }))
     }
 
+    /// Whether threads of the log do what a caller leaves. While it closes they end, and callers do it all.
+    fn is_threaded(&self) -> bool {
+        self.has_threads && !self.is_closing.load(Ordering::Acquire)
+    }
+
     /// Wakes the journal thread, if there is one, to write what waits.
     pub fn ring_journal(&self) {
         if self.has_threads {
@@ -169,12 +177,12 @@ impl Core {
             match driven {
                 Driven::Reached => {}
                 // The other driver may leave before this sequence, and without a journal thread nobody follows.
-                Driven::Elsewhere if !self.has_threads => std::thread::yield_now(),
+                Driven::Elsewhere if !self.is_threaded() => std::thread::yield_now(),
                 Driven::Elsewhere => {
                     self.ring_journal();
                     self.progress.block_until(sequence);
                 }
-                Driven::NeedsSpace if self.has_threads => {
+                Driven::NeedsSpace if self.is_threaded() => {
                     self.flusher_bell.ring();
                     self.progress.block_until(sequence);
                 }
@@ -279,12 +287,16 @@ impl Core {
         let lsn = self.published_lsn.load(Ordering::Acquire);
         self.unflushed_bytes.store(0, Ordering::Release);
         let dirty = std::mem::take(&mut *self.lock_dirty());
+        // All of them before the first is written: one that a full disk keeps from its turn must be able to
+        // become dirty again.
+        dirty.iter().for_each(|partition| partition.mark_clean());
         let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
         match outcome {
             FlushOutcome::Flushed => {
                 if self.storage_full.swap(false, Ordering::AcqRel) {
                     tracing::info!("the data folder has space again, appends are taken");
                 }
+                self.flushed_lsn.store(lsn, Ordering::Release);
                 self.files.release_through(lsn);
                 self.ring_journal();
             }
@@ -303,9 +315,12 @@ impl Core {
         Ok(outcome)
     }
 
-    /// Whether the flusher has anything to do.
+    /// Whether the flusher has anything to do: tails to move, or only to say that all up to a later group are
+    /// moved. A flush takes the batches of later groups along as well; when the journal is full of those and
+    /// nothing is dirty, this checkpoint alone frees its files.
     pub fn needs_flush(&self) -> bool {
         !self.lock_dirty().is_empty()
+            || self.published_lsn.load(Ordering::Acquire) > self.flushed_lsn.load(Ordering::Acquire)
     }
 
     /// Makes room in the journal: by one more file while there are few, else by a flush.
@@ -313,7 +328,7 @@ impl Core {
         if self.files.wants_spare() && self.add_journal_file()? {
             return Ok(());
         }
-        if self.flush()? == FlushOutcome::StorageFull && !self.has_threads {
+        if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {
             let reason = "the disk and the journal are full, and no thread waits for space";
             self.progress.fail(reason);
         }
@@ -336,6 +351,12 @@ impl Core {
             }
             Err(error) => Err(self.fail(&error)),
         }
+    }
+
+    /// Waits for those who were writing when the log was closed: after this, nobody writes to the folder.
+    pub fn end_writing(&self) {
+        drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(self.lock_flusher());
     }
 
     /// The state of the flusher, which deletion of topics shares.
@@ -378,5 +399,60 @@ impl JournalError {
     /// Whether the disk had no room.
     pub(super) fn is_storage_full(&self) -> bool {
         matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::log::Timestamp;
+    use crate::log::batch::{BatchBuilder, Record, validate};
+    use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
+    use crate::log::recovery;
+
+    /// A log with threads that are not started, so that a test takes their turns.
+    fn core() -> Core {
+        let environment = Environment {
+            disk: Arc::new(SimulatedDisk::new(1)),
+            clock: Arc::new(SimulatedClock::new(Timestamp(1))),
+            random: Arc::new(SimulatedRandom::new(1)),
+        };
+        recovery::open(environment, Path::new("/data"), LogOptions::default(), true)
+            .unwrap()
+            .core
+    }
+
+    fn append(core: &Core) {
+        let mut builder = BatchBuilder::new(Timestamp(1));
+        let record = Record {
+            timestamp: Timestamp(1),
+            key: None,
+            value: None,
+            headers: &[],
+        };
+        builder.push(&record).unwrap();
+        let batch = builder.finish();
+        let header = validate(&batch).unwrap();
+        let (sequence, _) = core.metadata.enqueue(&core.queue, &header, batch, None).unwrap();
+        core.commit_until(sequence).unwrap();
+    }
+
+    #[test]
+    fn a_checkpoint_behind_the_last_group_is_work_for_the_flusher_although_nothing_is_dirty() {
+        let core = core();
+        assert!(!core.needs_flush(), "nothing was appended");
+        append(&core);
+        let lsn = core.published_lsn.load(Ordering::Acquire);
+        // A flush that read the LSN, and then found a batch of a later group in the tail.
+        append(&core);
+        let dirty = std::mem::take(&mut *core.lock_dirty());
+        dirty.iter().for_each(|partition| partition.mark_clean());
+        core.lock_flusher().flush(lsn, &dirty).unwrap();
+        assert!(core.lock_dirty().is_empty());
+        assert!(core.needs_flush(), "the journal still keeps the later group");
+        assert_eq!(core.flush().unwrap(), FlushOutcome::Flushed);
+        assert!(!core.needs_flush());
     }
 }

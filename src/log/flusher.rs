@@ -79,14 +79,22 @@ impl Flusher {
             segments.sync().map_err(segment_error)?;
             self.entry(partition).flushed = segments.flushed();
         }
-        self.checkpoint.lsn = lsn;
-        self.save()?;
+        match self.save(lsn) {
+            Ok(()) => {}
+            Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
+            Err(error) => return Err(error.into()),
+        }
         for partition in dirty {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
                 partition.end_flush(entry.flushed.next_offset);
             }
         }
         Ok(FlushOutcome::Flushed)
+    }
+
+    /// Up to which group everything is durable in segments.
+    pub fn lsn(&self) -> Lsn {
+        self.checkpoint.lsn
     }
 
     /// Drops a deleted partition from the checkpoint.
@@ -100,12 +108,12 @@ impl Flusher {
             source,
         };
         let batches = partition.begin_flush().map_err(segment_error)?;
-        partition
-            .segments()
-            .and_then(|segments| segments.append(&batches))
-            .map_err(segment_error)?;
+        let segments = partition.segments().map_err(segment_error)?;
+        let appended = segments.append(&batches);
+        // A disk that is full half-way keeps the first batches: the next attempt passes over them.
+        let end = segments.flushed().next_offset;
         let entry = self.entry(partition);
-        for batch in &batches {
+        for batch in batches.iter().filter(|batch| batch.next_offset <= end) {
             let header = BatchHeader::parse(&batch.bytes);
             let header = header.map_err(|source| FlushError::Batch {
                 partition: partition.id(),
@@ -113,7 +121,7 @@ impl Flusher {
             })?;
             entry.producers.apply(&header, batch.base_offset);
         }
-        Ok(())
+        appended.map_err(segment_error)
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {
@@ -131,8 +139,15 @@ impl Flusher {
             })
     }
 
-    fn save(&mut self) -> Result<(), CheckpointError> {
-        self.checkpoint.number += 1;
-        self.files.write(&self.checkpoint)
+    /// Writes the checkpoint at `lsn`. After a failure it is still the one before: the next attempt writes to
+    /// the same file again, and never over the only one that is whole.
+    fn save(&mut self, lsn: Lsn) -> Result<(), CheckpointError> {
+        let before = (self.checkpoint.number, self.checkpoint.lsn);
+        (self.checkpoint.number, self.checkpoint.lsn) = (before.0 + 1, lsn);
+        let written = self.files.write(&self.checkpoint);
+        if written.is_err() {
+            (self.checkpoint.number, self.checkpoint.lsn) = before;
+        }
+        written
     }
 }

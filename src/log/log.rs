@@ -266,6 +266,9 @@ impl Inner {
         let committed = self.core.commit_until(self.core.queue().last_sequence());
         let closed = committed.and_then(|()| self.core.flush().map(|_| ()));
         self.core.progress().fail(CLOSED);
+        // A waiter may still be driving, and would be told that its batch is durable: the folder is not
+        // another's before it has ended.
+        self.core.end_writing();
         // Topics hold partitions, which hold the core: the circle ends here.
         self.core
             .topics

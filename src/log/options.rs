@@ -65,7 +65,8 @@ impl LogOptions {
         let block = BLOCK_SIZE_BYTES as u64;
         let share = disk_size_bytes / JOURNAL_FILE_DISK_SHARE / block * block;
         let size_bytes = share.min(self.journal_file_size_bytes);
-        let journal_file_size_bytes = size_bytes.max(file_size_min_bytes(self.batch_size_max_bytes));
+        let size_bytes = size_bytes.max(file_size_min_bytes(self.batch_size_max_bytes));
+        let journal_file_size_bytes = size_bytes.next_multiple_of(block);
         let files_bytes = usize::try_from(2 * journal_file_size_bytes).unwrap_or(usize::MAX);
         LogOptions {
             journal_file_size_bytes,

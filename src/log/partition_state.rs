@@ -393,15 +393,20 @@ impl PartitionState {
             .get_or_init(|| unreachable!("the segments were opened under the lock")))
     }
 
-    /// The batches that are not in a segment yet; later ones make the partition dirty again.
+    /// The batches that are not in a segment yet.
     pub fn begin_flush(&self) -> Result<Vec<StoredBatch>, SegmentError> {
-        self.is_dirty.store(false, Ordering::Release);
         let flushed = self.segments()?.flushed().next_offset;
         Ok(self
             .tail
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .batches_from(flushed))
+    }
+
+    /// Marks the partition as having nothing to flush, before its batches are collected: a batch that is
+    /// published from here on makes it dirty again.
+    pub fn mark_clean(&self) {
+        self.is_dirty.store(false, Ordering::Release);
     }
 
     /// Marks the partition as having something to flush; true if it had nothing before.

@@ -110,7 +110,9 @@ pub fn open(
     let checkpoint = opening.complete_checkpoint(&partitions, incarnation)?;
 
     // Everything is decided; from here on the folder is written.
-    sync_journal(&*disk, &found)?;
+    sync_journal(&*disk, &journal, &found)?;
+    checkpoint_files.sync()?;
+    sync_folder(&*disk, folder)?;
     remove_left_overs(&*disk, folder, &partitions);
     let device: Arc<dyn DurableWriter> = Arc::from(
         disk.durable_writer(WRITER_DEPTH)
@@ -208,6 +210,15 @@ impl Opening<'_> {
                 source,
             })?;
             let flushed = segments.flushed();
+            // Only what is in the journal was ever being written to a segment: a torn write can be repeated.
+            if let Some(source) = segments.take_torn()
+                && state.high_watermark() == flushed.next_offset
+            {
+                return Err(OpenError::Segment {
+                    partition: *id,
+                    source,
+                });
+            }
             if flushed.next_offset > Offset::ZERO {
                 let (log_start, producers) = (state.log_start(), state.scanned_producers());
                 checkpoint.partitions.insert(
@@ -284,13 +295,14 @@ fn read_catalog(metadata: &PartitionState) -> Result<Catalog, OpenError> {
     Ok(catalog)
 }
 
-/// What a killed process wrote may still be in the device's cache: nothing is served before it is not.
-fn sync_journal(disk: &dyn Disk, found: &Replay) -> Result<(), OpenError> {
+/// What a killed process wrote, and the names that it gave, may be in caches only: nothing is served, and no
+/// file is written over that a lost checkpoint would need, before they are durable.
+fn sync_journal(disk: &dyn Disk, folder: &Path, found: &Replay) -> Result<(), OpenError> {
     for (path, _) in &found.needed {
         let synced = disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync());
         synced.map_err(io_error("sync", path))?;
     }
-    Ok(())
+    disk.sync_dir(folder).map_err(io_error("sync", folder))
 }
 
 fn journal_files(
@@ -391,8 +403,12 @@ fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), Ope
         .map_err(io_error("write", &draft))?;
     file.sync().map_err(io_error("sync", &draft))?;
     disk.rename(&draft, &path).map_err(io_error("name", &path))?;
+    sync_folder(disk, folder)
+}
+
+/// Makes the data folder's entries durable, and its own name.
+fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
     disk.sync_dir(folder).map_err(io_error("sync", folder))?;
-    // The folder's own name must outlive a power cut as well.
     if let Some(parent) = folder.parent().filter(|parent| !parent.as_os_str().is_empty()) {
         disk.sync_dir(parent).map_err(io_error("sync", parent))?;
     }

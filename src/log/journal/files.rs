@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::JournalError;
 use super::frame::Lsn;
-use crate::log::io::{Disk, DurableWriter, FileSlot, OpenMode};
+use crate::log::io::{BLOCK_SIZE_BYTES, Disk, DurableWriter, FileSlot, OpenMode};
 
 /// Most journal files at a time; when all are full, appends wait for the flusher. With 32 MiB each, a
 /// recovery reads at most 256 MiB, about 0.2 s on a disk of 1.3 GB/s.
@@ -66,7 +66,8 @@ impl JournalFiles {
                 Ok((size_bytes, slot)) => Ok(JournalFile {
                     path,
                     slot,
-                    size_bytes,
+                    // A part of a block at the end takes no frame.
+                    size_bytes: size_bytes - size_bytes % BLOCK_SIZE_BYTES as u64,
                 }),
                 Err(source) => Err(JournalError::Io {
                     what: "open",

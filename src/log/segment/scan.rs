@@ -11,23 +11,26 @@ use crate::log::io::{Disk, File, OpenMode};
 /// Read at once. 256 KiB: batches of any size are checked in a buffer of this one.
 const CHUNK_SIZE_BYTES: usize = 256 * 1024;
 
-/// The end of the last of the segments with these base offsets, all of which are read.
+/// The end of the last of the segments with these base offsets, all of which are read, and what is wrong with
+/// the bytes behind it.
 ///
-/// Bytes behind the last intact batch of the last segment are a torn end. Anything wrong before that is
-/// damage: cutting there would lose records silently.
+/// Bytes behind the last intact batch of the last segment may be a torn write, which only the journal can
+/// tell: it has the batch that was being written. Anything wrong before that is damage: cutting there would
+/// lose records silently.
 pub(super) fn find_end(
     disk: &dyn Disk,
     dir: &Path,
     base_offsets: &[Offset],
-) -> Result<FlushedPosition, SegmentError> {
+) -> Result<(FlushedPosition, Option<SegmentError>), SegmentError> {
     let mut end = FlushedPosition {
         segment: Offset::ZERO,
         position: 0,
         next_offset: Offset::ZERO,
     };
     let Some(last) = base_offsets.last() else {
-        return Ok(end);
+        return Ok((end, None));
     };
+    let mut last_torn = None;
     for (index, base_offset) in base_offsets.iter().enumerate() {
         let path = SegmentPaths::new(dir, *base_offset).log;
         if index > 0 && end.next_offset != *base_offset {
@@ -42,14 +45,13 @@ pub(super) fn find_end(
             .open(&path, OpenMode::Read)
             .map_err(SegmentError::io(FileOperation::Open, &path))?;
         let (found, torn) = scan_segment(&*file, &path, *base_offset)?;
-        if let Some(error) = torn
-            && base_offset != last
-        {
-            return Err(error);
+        match torn {
+            Some(error) if base_offset != last => return Err(error),
+            torn => last_torn = torn,
         }
         end = found;
     }
-    Ok(end)
+    Ok((end, last_torn))
 }
 
 /// The end of the intact batches of one segment, and what is wrong with the bytes behind it.

@@ -35,6 +35,8 @@ pub struct Segments {
     writer: Mutex<Writer>,
     /// Makes names of temporary files unique.
     temporaries: AtomicU64,
+    /// What is wrong with the bytes behind the end that was searched.
+    torn: Mutex<Option<SegmentError>>,
 }
 
 /// Where segments are, and of what shape.
@@ -85,8 +87,8 @@ impl Segments {
         };
         let mut base_offsets: Vec<Offset> = names.iter().filter_map(|name| base_offset_of(name)).collect();
         base_offsets.sort_unstable();
-        let end = match flushed {
-            Some(end) => end,
+        let (end, torn) = match flushed {
+            Some(end) => (end, None),
             None => find_end(&*disk, &dir, &base_offsets)?,
         };
         let temporaries = names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX));
@@ -120,7 +122,15 @@ impl Segments {
             closed: Mutex::default(),
             writer: Mutex::new(writer),
             temporaries: AtomicU64::new(0),
+            torn: Mutex::new(torn),
         })
+    }
+
+    /// What is wrong with the bytes behind the end, where the end had to be searched; told once.
+    ///
+    /// It is a torn write if the journal has the batch that belongs there, and damage otherwise.
+    pub fn take_torn(&self) -> Option<SegmentError> {
+        self.torn.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// Appends batches behind the last one; they are readable when this returns, and durable after
