@@ -11,7 +11,7 @@ use super::bell::Bell;
 use super::flusher::{FlushOutcome, Flusher};
 use super::io::aligned::BufferPool;
 use super::io::{Environment, Lock};
-use super::journal::{Drive, JournalError, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
+use super::journal::{Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
 use super::topic::Topic;
 use super::{AppendError, LogFailed, LogOptions};
@@ -296,36 +296,30 @@ impl Core {
 
     /// Makes room in the journal: by one more file while there are few, else by a flush.
     pub fn free_journal(&self) -> Result<(), LogFailed> {
-        if self.files.wants_spare() {
-            return self.add_journal_file();
+        if self.files.wants_spare() && self.add_journal_file()? {
+            return Ok(());
         }
-        if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {
+        let is_full = self.flush()? == FlushOutcome::StorageFull || self.files.is_single();
+        if is_full && !self.is_threaded() {
             let reason = "the disk and the journal are full, and no thread waits for space";
             self.progress.fail(reason);
         }
         Ok(())
     }
 
-    fn add_journal_file(&self) -> Result<(), LogFailed> {
+    /// Adds a file; false if the disk has no room, and the journal goes on with the files it has.
+    fn add_journal_file(&self) -> Result<bool, LogFailed> {
         match self.files.add_spare() {
             Ok(()) => {
                 self.ring_journal();
-                Ok(())
+                Ok(true)
             }
             Err(error) if error.is_storage_full() => {
-                // The journal goes on with the files it has.
                 tracing::warn!(%error, "no space for another journal file");
-                self.flush_for_space()
+                Ok(false)
             }
             Err(error) => Err(self.fail(&error)),
         }
-    }
-
-    fn flush_for_space(&self) -> Result<(), LogFailed> {
-        if self.needs_flush() && !self.has_threads {
-            self.flush()?;
-        }
-        Ok(())
     }
 
     /// Waits for those who were writing when the log was closed: after this, nobody writes to the folder.
@@ -368,12 +362,6 @@ enum Driven {
     Elsewhere,
     /// All journal files are full.
     NeedsSpace,
-}
-
-impl JournalError {
-    fn is_storage_full(&self) -> bool {
-        matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    }
 }
 
 #[cfg(test)]

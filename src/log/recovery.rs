@@ -321,7 +321,11 @@ fn journal_files(
         found.free,
     )?;
     if files.wants_spare() {
-        files.add_spare()?;
+        match files.add_spare() {
+            // What is there can be read, and a flush sets files free.
+            Err(error) if error.is_storage_full() => tracing::warn!(%error, "no space for another journal file"),
+            added => added?,
+        }
     }
     Ok(Arc::new(files))
 }

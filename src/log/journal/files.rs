@@ -154,21 +154,12 @@ impl JournalFiles {
                 .remove_file(&draft)
                 .map_err(error("remove the left-over", &draft))?;
         }
-        let file = self
-            .disk
-            .open(&draft, OpenMode::CreateNew)
-            .map_err(error("create", &draft))?;
-        file.allocate(self.file_size_bytes)
-            .map_err(error("reserve space for", &draft))?;
-        let mut position = 0;
-        while position < self.file_size_bytes {
-            let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
-            let zeros = [IoSlice::new(&ZEROS[..chunk as usize])];
-            file.write_at(&zeros, position).map_err(error("fill", &draft))?;
-            position += chunk;
+        if let Err(error) = self.write_draft(&draft) {
+            // What it holds may be the last space of the disk. One that cannot be removed is so at the next
+            // attempt to use its name.
+            let _ = self.disk.remove_file(&draft);
+            return Err(error);
         }
-        file.sync().map_err(error("sync", &draft))?;
-        drop(file);
         self.disk.rename(&draft, &path).map_err(error("name", &path))?;
         self.disk
             .sync_dir(&self.folder)
@@ -182,6 +173,32 @@ impl JournalFiles {
             size_bytes: self.file_size_bytes,
         });
         Ok(())
+    }
+
+    fn write_draft(&self, draft: &Path) -> Result<(), JournalError> {
+        let error = |what: &'static str| {
+            let path = draft.to_path_buf();
+            move |source| JournalError::Io { what, path, source }
+        };
+        let file = self
+            .disk
+            .open(draft, OpenMode::CreateNew)
+            .map_err(error("create"))?;
+        file.allocate(self.file_size_bytes)
+            .map_err(error("reserve space for"))?;
+        let mut position = 0;
+        while position < self.file_size_bytes {
+            let chunk = (self.file_size_bytes - position).min(ZERO_CHUNK_BYTES as u64);
+            let zeros = [IoSlice::new(&ZEROS[..chunk as usize])];
+            file.write_at(&zeros, position).map_err(error("fill"))?;
+            position += chunk;
+        }
+        file.sync().map_err(error("sync"))
+    }
+
+    /// Whether there is but one file, which is written until it is full and then never set free.
+    pub fn is_single(&self) -> bool {
+        self.lock().count < 2
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {
