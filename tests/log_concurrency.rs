@@ -324,3 +324,16 @@ fn append_until_closed(partition: &Partition, writer: u64) -> Vec<(usize, u64, (
     }
     acknowledged
 }
+
+#[test]
+fn waiting_for_ever_is_a_timeout_too() {
+    let log = Log::open(folder("for-ever"), options(false)).unwrap();
+    let topic = log.create_topic("orders", &TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+    let partition = topic.partitions[0].clone();
+    let follower = {
+        let partition = partition.clone();
+        thread::spawn(move || partition.wait_above(Offset::ZERO, Duration::MAX))
+    };
+    partition.append(batch_of(0, 0)).unwrap().wait().unwrap();
+    assert!(follower.join().unwrap());
+}
