@@ -366,13 +366,16 @@ enum Driven {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::path::Path;
+    use std::task::Context;
+
+    use bytes::Bytes;
 
     use super::*;
-    use crate::log::Timestamp;
     use crate::log::batch::{BatchBuilder, Record, validate};
     use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
-    use crate::log::recovery;
+    use crate::log::{Offset, Partition, Timestamp, recovery};
 
     /// A log with threads that are not started, so that a test takes their turns.
     fn core() -> Core {
@@ -386,7 +389,7 @@ mod tests {
             .core
     }
 
-    fn append(core: &Core) {
+    fn batch() -> Bytes {
         let mut builder = BatchBuilder::new(Timestamp(1));
         let record = Record {
             timestamp: Timestamp(1),
@@ -395,7 +398,11 @@ mod tests {
             headers: &[],
         };
         builder.push(&record).unwrap();
-        let batch = builder.finish();
+        builder.finish()
+    }
+
+    fn append(core: &Core) {
+        let batch = batch();
         let header = validate(&batch).unwrap();
         let (sequence, _) = core
             .metadata
@@ -419,5 +426,30 @@ mod tests {
         assert!(core.needs_flush(), "the journal still keeps the later group");
         assert_eq!(core.flush().unwrap(), FlushOutcome::Flushed);
         assert!(!core.needs_flush());
+    }
+
+    #[test]
+    fn polling_an_append_again_keeps_no_more_wakers() {
+        struct Count;
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {}
+        }
+        let core = Arc::new(core());
+        let partition = Partition {
+            state: Arc::clone(&core.metadata),
+            core: Arc::clone(&core),
+        };
+        let mut append = Box::pin(partition.append(batch()).unwrap());
+        let count = Arc::new(Count);
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..100 {
+            assert!(append.as_mut().poll(&mut context).is_pending());
+        }
+        assert!(Arc::strong_count(&count) <= 4, "{}", Arc::strong_count(&count));
+        core.drain_journal().unwrap();
+        assert!(matches!(append.as_mut().poll(&mut context), Poll::Ready(Ok(Offset(0)))));
+        drop(append);
+        assert_eq!(Arc::strong_count(&count), 2, "nobody keeps the waker");
     }
 }
