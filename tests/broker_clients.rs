@@ -28,7 +28,11 @@ fn client(broker: &RunningBroker) -> ClientConfig {
 }
 
 fn producer(broker: &RunningBroker) -> BaseProducer {
-    client(broker).set("enable.idempotence", "true").set("linger.ms", "1").create().unwrap()
+    client(broker)
+        .set("enable.idempotence", "true")
+        .set("linger.ms", "1")
+        .create()
+        .unwrap()
 }
 
 fn consumer(broker: &RunningBroker, group: &str) -> BaseConsumer {
@@ -54,7 +58,11 @@ fn create_topic(broker: &RunningBroker, name: &str, partitions: i32, configs: &[
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
 }
 
 /// Sends `count` records to one partition, a millisecond of record time apart, from `first_timestamp` on.
@@ -67,7 +75,10 @@ fn produce(broker: &RunningBroker, topic: &str, partition: i32, numbers: std::op
             .key(&key)
             .payload(&payload)
             .timestamp(1_000_000 + number)
-            .headers(OwnedHeaders::new().insert(Header { key: "n", value: Some(&number.to_string()) }));
+            .headers(OwnedHeaders::new().insert(Header {
+                key: "n",
+                value: Some(&number.to_string()),
+            }));
         send(&producer, record);
     }
     producer.flush(PATIENCE).unwrap();
@@ -90,7 +101,11 @@ fn take(consumer: &BaseConsumer, count: usize) -> Vec<OwnedMessage> {
     let deadline = Instant::now() + PATIENCE;
     let mut messages = Vec::new();
     while messages.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} messages came", messages.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} messages came",
+            messages.len()
+        );
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {
             messages.push(message.unwrap().detach());
         }
@@ -124,9 +139,15 @@ fn records_come_back_as_they_were_sent() {
         assert_eq!(message.payload(), Some(format!("value-{number}").as_bytes()));
         assert_eq!(message.timestamp().to_millis(), Some(1_000_000 + number as i64));
         let header = message.headers().unwrap().get(0);
-        assert_eq!((header.key, header.value), ("n", Some(number.to_string().as_bytes())));
+        assert_eq!(
+            (header.key, header.value),
+            ("n", Some(number.to_string().as_bytes()))
+        );
     }
-    assert_eq!(consumer.fetch_watermarks("orders", 1, PATIENCE).unwrap(), (0, 1000));
+    assert_eq!(
+        consumer.fetch_watermarks("orders", 1, PATIENCE).unwrap(),
+        (0, 1000)
+    );
     assert_eq!(consumer.fetch_watermarks("orders", 0, PATIENCE).unwrap(), (0, 0));
 }
 
@@ -147,7 +168,10 @@ fn every_codec_and_every_kind_of_acknowledgement_works() {
                 .unwrap();
             for _ in 0..10 {
                 let payload = format!("{codec} {acks} ").repeat(50);
-                send(&producer, BaseRecord::to("codecs").key(&String::new()).payload(&payload));
+                send(
+                    &producer,
+                    BaseRecord::to("codecs").key(&String::new()).payload(&payload),
+                );
             }
             producer.flush(PATIENCE).unwrap();
             expected += 10;
@@ -158,7 +182,9 @@ fn every_codec_and_every_kind_of_acknowledgement_works() {
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
     for message in take(&consumer, expected) {
         let text = String::from_utf8(message.payload().unwrap().to_vec()).unwrap();
-        *seen.entry(text.split_whitespace().take(2).collect::<Vec<_>>().join(" ")).or_default() += 1;
+        *seen
+            .entry(text.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+            .or_default() += 1;
     }
     assert_eq!(seen.len(), codecs.len() * 3);
     assert!(seen.values().all(|count| *count == 10), "{seen:?}");
@@ -180,7 +206,9 @@ fn a_point_in_time_is_found_to_the_record() {
         (1_000_500, Offset::End),
     ] {
         let mut asked = TopicPartitionList::new();
-        asked.add_partition_offset("times", 0, Offset::Offset(timestamp)).unwrap();
+        asked
+            .add_partition_offset("times", 0, Offset::Offset(timestamp))
+            .unwrap();
         let found = consumer.offsets_for_times(asked, PATIENCE).unwrap();
         assert_eq!(found.elements()[0].offset(), expected, "timestamp {timestamp}");
     }
@@ -198,7 +226,9 @@ fn a_restart_keeps_records_offsets_and_producers() {
     first.subscribe(&["orders"]).unwrap();
     let messages = take(&first, 60);
     let mut commit = TopicPartitionList::new();
-    commit.add_partition_offset("orders", 0, Offset::Offset(60)).unwrap();
+    commit
+        .add_partition_offset("orders", 0, Offset::Offset(60))
+        .unwrap();
     commit.elements_for_topic("orders")[0].set_metadata("halfway");
     first.commit(&commit, CommitMode::Sync).unwrap();
     assert_eq!(offsets(&messages), (0..60).collect::<Vec<i64>>());
@@ -245,7 +275,10 @@ fn three_consumers_share_a_topic_and_one_that_leaves_is_replaced() {
         produce(&broker, "shared", partition, 50..100);
     }
     poll_until(&consumers, &mut seen, 600);
-    assert!(seen.values().all(|count| *count == 1), "every record is read by one consumer, once");
+    assert!(
+        seen.values().all(|count| *count == 1),
+        "every record is read by one consumer, once"
+    );
 }
 
 /// Polls until the consumers have so many partitions each, in any order.
@@ -255,8 +288,10 @@ fn await_assignments(consumers: &[BaseConsumer], expected: &[usize]) {
         for consumer in consumers {
             assert!(consumer.poll(Duration::from_millis(20)).is_none());
         }
-        let mut counts: Vec<usize> =
-            consumers.iter().map(|consumer| consumer.assignment().unwrap().count()).collect();
+        let mut counts: Vec<usize> = consumers
+            .iter()
+            .map(|consumer| consumer.assignment().unwrap().count())
+            .collect();
         counts.sort_unstable();
         if counts == expected {
             return;
@@ -268,7 +303,11 @@ fn await_assignments(consumers: &[BaseConsumer], expected: &[usize]) {
 fn poll_until(consumers: &[BaseConsumer], seen: &mut BTreeMap<(i32, i64), usize>, count: usize) {
     let deadline = Instant::now() + PATIENCE;
     while seen.len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} records came", seen.len());
+        assert!(
+            Instant::now() < deadline,
+            "{} of {count} records came",
+            seen.len()
+        );
         for consumer in consumers {
             if let Some(message) = consumer.poll(Duration::from_millis(10)) {
                 let message = message.unwrap();
@@ -309,7 +348,13 @@ fn a_static_member_comes_back_to_its_partitions() {
 
 /// The partitions a consumer has. A librdkafka list must not outlive its client, so they are copied out.
 fn partitions_of(consumer: &BaseConsumer) -> Vec<i32> {
-    consumer.assignment().unwrap().elements().iter().map(|element| element.partition()).collect()
+    consumer
+        .assignment()
+        .unwrap()
+        .elements()
+        .iter()
+        .map(|element| element.partition())
+        .collect()
 }
 
 #[test]
@@ -319,48 +364,87 @@ fn topics_are_managed_with_clear_errors() {
     create_topic(&broker, "small", 3, &[("max.message.bytes", "1000")]);
     let admin: AdminClient<DefaultClientContext> = client(&broker).create().unwrap();
     let create = |topic: NewTopic<'_>| {
-        block_on(admin.create_topics(&[topic], &AdminOptions::new())).unwrap().remove(0)
+        block_on(admin.create_topics(&[topic], &AdminOptions::new()))
+            .unwrap()
+            .remove(0)
     };
     let refused = |result: Result<String, (String, RDKafkaErrorCode)>| result.unwrap_err().1;
-    assert_eq!(refused(create(NewTopic::new("small", 1, TopicReplication::Fixed(1)))), RDKafkaErrorCode::TopicAlreadyExists);
-    assert_eq!(refused(create(NewTopic::new("a/b", 1, TopicReplication::Fixed(1)))), RDKafkaErrorCode::InvalidTopic);
+    assert_eq!(
+        refused(create(NewTopic::new("small", 1, TopicReplication::Fixed(1)))),
+        RDKafkaErrorCode::TopicAlreadyExists
+    );
+    assert_eq!(
+        refused(create(NewTopic::new("a/b", 1, TopicReplication::Fixed(1)))),
+        RDKafkaErrorCode::InvalidTopic
+    );
     let replicated = NewTopic::new("replicated", 1, TopicReplication::Fixed(3));
-    assert_eq!(refused(create(replicated)), RDKafkaErrorCode::InvalidReplicationFactor);
+    assert_eq!(
+        refused(create(replicated)),
+        RDKafkaErrorCode::InvalidReplicationFactor
+    );
     let misconfigured = NewTopic::new("odd", 1, TopicReplication::Fixed(1)).set("no.such.config", "1");
     assert_eq!(refused(create(misconfigured)), RDKafkaErrorCode::InvalidConfig);
 
     let described =
         block_on(admin.describe_configs(&[ResourceSpecifier::Topic("small")], &AdminOptions::new()));
     let described = described.unwrap().remove(0).unwrap();
-    assert_eq!(described.get("max.message.bytes").unwrap().value.as_deref(), Some("1000"));
-    assert_eq!(described.get("cleanup.policy").unwrap().value.as_deref(), Some("delete"));
+    assert_eq!(
+        described.get("max.message.bytes").unwrap().value.as_deref(),
+        Some("1000")
+    );
+    assert_eq!(
+        described.get("cleanup.policy").unwrap().value.as_deref(),
+        Some("delete")
+    );
     assert!(described.entries.len() >= 30);
 
-    let too_large: BaseProducer = client(&broker).set("message.timeout.ms", "10000").create().unwrap();
+    let too_large: BaseProducer = client(&broker)
+        .set("message.timeout.ms", "10000")
+        .create()
+        .unwrap();
     let payload = "x".repeat(2000);
     let sent = too_large.send(BaseRecord::to("small").key("k").payload(&payload));
     assert!(sent.is_ok());
     too_large.flush(PATIENCE).unwrap();
     let consumer = consumer(&broker, "sizes");
     for partition in 0..3 {
-        assert_eq!(consumer.fetch_watermarks("small", partition, PATIENCE).unwrap(), (0, 0));
+        assert_eq!(
+            consumer.fetch_watermarks("small", partition, PATIENCE).unwrap(),
+            (0, 0)
+        );
     }
 
     let deleted = block_on(admin.delete_topics(&["small", "missing"], &AdminOptions::new())).unwrap();
     assert_eq!(deleted[0], Ok("small".to_owned()));
-    assert_eq!(deleted[1].as_ref().unwrap_err().1, RDKafkaErrorCode::UnknownTopicOrPartition);
+    assert_eq!(
+        deleted[1].as_ref().unwrap_err().1,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+    );
     let metadata = consumer.fetch_metadata(None, PATIENCE).unwrap();
-    let names: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
-    assert!(names.iter().all(|name| *name == "__consumer_offsets"), "{names:?}");
+    let names: Vec<&str> = metadata
+        .topics()
+        .iter()
+        .map(rdkafka::metadata::MetadataTopic::name)
+        .collect();
+    assert!(
+        names.iter().all(|name| *name == "__consumer_offsets"),
+        "{names:?}"
+    );
 }
 
 #[test]
 fn unknown_topics_are_created_only_if_allowed() {
     let folder = tempfile::tempdir().unwrap();
-    let strict = doorbuster::broker::BrokerConfig { auto_create_topics: false, ..config() };
+    let strict = doorbuster::broker::BrokerConfig {
+        auto_create_topics: false,
+        ..config()
+    };
     let broker = RunningBroker::start_with(folder.path(), strict);
-    let consumer: BaseConsumer =
-        client(&broker).set("group.id", "g").set("allow.auto.create.topics", "true").create().unwrap();
+    let consumer: BaseConsumer = client(&broker)
+        .set("group.id", "g")
+        .set("allow.auto.create.topics", "true")
+        .create()
+        .unwrap();
     let metadata = consumer.fetch_metadata(Some("missing"), PATIENCE).unwrap();
     assert!(metadata.topics()[0].error().is_some());
     broker.stop();
@@ -368,7 +452,10 @@ fn unknown_topics_are_created_only_if_allowed() {
     let broker = RunningBroker::start(folder.path());
     produce(&broker, "made-on-demand", 0, 0..1);
     let consumer = self::consumer(&broker, "g");
-    assert_eq!(consumer.fetch_watermarks("made-on-demand", 0, PATIENCE).unwrap(), (0, 1));
+    assert_eq!(
+        consumer.fetch_watermarks("made-on-demand", 0, PATIENCE).unwrap(),
+        (0, 1)
+    );
 }
 
 #[test]
@@ -384,15 +471,33 @@ fn kcat_writes_reads_and_lists() {
     let folder = tempfile::tempdir().unwrap();
     let broker = RunningBroker::start(folder.path());
     let address = broker.address.to_string();
-    let input = (0..100).map(|number| format!("line {number}\n")).collect::<String>();
+    let input = (0..100)
+        .map(|number| format!("line {number}\n"))
+        .collect::<String>();
     let written = kcat(&["-b", &address, "-t", "lines", "-P", "-z", "zstd"], &input);
     assert_eq!(written, "");
-    let read = kcat(&["-b", &address, "-t", "lines", "-C", "-e", "-q", "-o", "beginning"], "");
+    let read = kcat(
+        &["-b", &address, "-t", "lines", "-C", "-e", "-q", "-o", "beginning"],
+        "",
+    );
     assert_eq!(read, input);
     let listed = kcat(&["-b", &address, "-L"], "");
     assert!(listed.contains("topic \"lines\" with 1 partitions"), "{listed}");
     assert!(listed.contains(&format!("broker 1 at {address}")), "{listed}");
-    let grouped = kcat(&["-b", &address, "-G", "kcats", "-e", "-q", "-X", "auto.offset.reset=earliest", "lines"], "");
+    let grouped = kcat(
+        &[
+            "-b",
+            &address,
+            "-G",
+            "kcats",
+            "-e",
+            "-q",
+            "-X",
+            "auto.offset.reset=earliest",
+            "lines",
+        ],
+        "",
+    );
     assert_eq!(grouped, input);
 }
 
@@ -407,6 +512,10 @@ fn kcat(arguments: &[&str], input: &str) -> String {
         .expect("kcat runs; install it with: apt-get install kcat");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
-    assert!(output.status.success(), "kcat {arguments:?} failed: {}", output.status);
+    assert!(
+        output.status.success(),
+        "kcat {arguments:?} failed: {}",
+        output.status
+    );
     String::from_utf8(output.stdout).unwrap()
 }

@@ -8,13 +8,20 @@ use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-use daemon::{Client, Daemon, Ended, Random, SmallDisk, ask_metadata, fetch, free_address, serve, signal_named, snapshot};
+use daemon::{
+    Client, Daemon, Ended, Random, SmallDisk, ask_metadata, fetch, free_address, serve, signal_named,
+    snapshot,
+};
 
 /// Exit code of a failure.
 const FAILED: Option<i32> = Some(2);
 
 /// A start after a clean stop.
-const START_MAX: Duration = if cfg!(debug_assertions) { Duration::from_secs(5) } else { Duration::from_secs(1) };
+const START_MAX: Duration = if cfg!(debug_assertions) {
+    Duration::from_secs(5)
+} else {
+    Duration::from_secs(1)
+};
 
 fn folder() -> tempfile::TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder")
@@ -54,7 +61,14 @@ fn a_folder_in_use_is_refused_with_the_holders_process_id() {
     assert_eq!(client.produce("held", 0, b"before"), Ok(0));
     let before = snapshot(&folder.path().join("partitions"));
     let second = refused(folder.path(), "127.0.0.1:0");
-    assert_refused(&second, &["in use", &first.pid().to_string(), &folder.path().display().to_string()]);
+    assert_refused(
+        &second,
+        &[
+            "in use",
+            &first.pid().to_string(),
+            &folder.path().display().to_string(),
+        ],
+    );
     assert_eq!(snapshot(&folder.path().join("partitions")), before);
     assert_eq!(client.produce("held", 0, b"after"), Ok(1));
     // The lock ends with its holder, however that ends.
@@ -70,7 +84,10 @@ fn a_folder_that_cannot_be_made_is_named() {
     let file = folder.path().join("file");
     std::fs::write(&file, "not a folder").expect("a file");
     let inside = file.join("data");
-    assert_refused(&refused(&inside, "127.0.0.1:0"), &[&inside.display().to_string(), "create"]);
+    assert_refused(
+        &refused(&inside, "127.0.0.1:0"),
+        &[&inside.display().to_string(), "create"],
+    );
     assert_refused(&refused(&file, "127.0.0.1:0"), &[&file.display().to_string()]);
     assert_eq!(std::fs::read_to_string(&file).expect("the file"), "not a folder");
 }
@@ -82,7 +99,10 @@ fn a_folder_of_somebody_else_is_left_alone() {
     std::fs::write(folder.path().join("journal/0000.journal"), "a diary").expect("a file");
     let before = snapshot(folder.path());
     let ended = refused(folder.path(), "127.0.0.1:0");
-    assert_refused(&ended, &[&folder.path().display().to_string(), "nothing was changed"]);
+    assert_refused(
+        &ended,
+        &[&folder.path().display().to_string(), "nothing was changed"],
+    );
     assert_eq!(snapshot(folder.path()), before);
 }
 
@@ -92,7 +112,9 @@ fn a_damaged_journal_stops_the_start_and_nothing_is_changed() {
     let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
     let client = Client::new(&daemon.address());
     client.create_topic("precious", 1);
-    let values: Vec<Vec<u8>> = (0..20).map(|number| format!("precious {number}").into_bytes()).collect();
+    let values: Vec<Vec<u8>> = (0..20)
+        .map(|number| format!("precious {number}").into_bytes())
+        .collect();
     for (offset, value) in values.iter().enumerate() {
         assert_eq!(client.produce("precious", 0, value), Ok(offset as i64));
     }
@@ -141,7 +163,9 @@ fn a_damaged_segment_is_an_error_for_its_records_only() {
     let client = Client::new(&daemon.address());
     for topic in ["rotten", "sound"] {
         client.create_topic(topic, 1);
-        client.produce(topic, 0, format!("first of {topic}").as_bytes()).expect("an acknowledgement");
+        client
+            .produce(topic, 0, format!("first of {topic}").as_bytes())
+            .expect("an acknowledgement");
     }
     let stopped = daemon.stop(signal_named("SIGTERM"));
     assert_eq!(stopped.code, Some(0), "{stopped:?}");
@@ -149,7 +173,10 @@ fn a_damaged_segment_is_an_error_for_its_records_only() {
     let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
     let rotten = fetch(&daemon.address(), "rotten", 0, 0).expect("an answer");
     let (storage_error, corrupt_message) = (56, 2);
-    assert!([storage_error, corrupt_message].contains(&rotten.error_code), "{rotten:?}");
+    assert!(
+        [storage_error, corrupt_message].contains(&rotten.error_code),
+        "{rotten:?}"
+    );
     assert!(rotten.records.is_empty(), "damaged bytes were served: {rotten:?}");
     let sound = Client::new(&daemon.address());
     assert_eq!(sound.read_all("sound", 0), [b"first of sound".to_vec()]);
@@ -217,7 +244,11 @@ fn flags_win_over_the_environment_and_that_over_the_file() {
 fn an_unknown_key_is_named_with_its_file() {
     let folder = folder();
     let config = folder.path().join("shop.toml");
-    std::fs::write(&config, "data_dir = \"unused\"\nlisten_adress = \"127.0.0.1:0\"\n").expect("a file");
+    std::fs::write(
+        &config,
+        "data_dir = \"unused\"\nlisten_adress = \"127.0.0.1:0\"\n",
+    )
+    .expect("a file");
     let ended = Daemon::refused_by(serve().arg("--config").arg(&config));
     assert_refused(&ended, &[&config.display().to_string(), "listen_adress"]);
     let missing = folder.path().join("missing.toml");
@@ -231,8 +262,16 @@ fn other_machines_are_let_in_only_when_that_is_said() {
     let data = folder.path().join("data");
     assert_refused(&refused(&data, "0.0.0.0:0"), &["0.0.0.0:0", "--insecure"]);
     assert!(!data.exists(), "nothing was written");
-    let open = Daemon::started_by(serve().args(["--listen", "0.0.0.0:0", "--insecure", "--data-dir"]).arg(&data));
-    let port = open.address().rsplit_once(':').map(|(_, port)| port.to_owned()).expect("a port");
+    let open = Daemon::started_by(
+        serve()
+            .args(["--listen", "0.0.0.0:0", "--insecure", "--data-dir"])
+            .arg(&data),
+    );
+    let port = open
+        .address()
+        .rsplit_once(':')
+        .map(|(_, port)| port.to_owned())
+        .expect("a port");
     ask_metadata(&format!("127.0.0.1:{port}")).expect("metadata");
 }
 
@@ -245,7 +284,9 @@ fn a_full_disk_refuses_records_keeps_reading_and_recovers() {
     });
     match disk {
         Ok(disk) => fill_and_free(disk.path()),
-        Err(why) => eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel"),
+        Err(why) => {
+            eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel")
+        }
     }
 }
 
@@ -263,11 +304,18 @@ fn fill_and_free(disk: &Path) {
     // Kafka calls this error retriable: producers that are set up to do so keep trying.
     let storage_error = KafkaError::MessageProduction(RDKafkaErrorCode::KafkaStorageError);
     assert_eq!(error, storage_error);
-    assert_eq!(client.produce("filling", 0, &random.bytes(100_000)), Err(storage_error));
+    assert_eq!(
+        client.produce("filling", 0, &random.bytes(100_000)),
+        Err(storage_error)
+    );
 
     assert_eq!(client.read_all("filling", 0), acknowledged, "reading goes on");
     let half = acknowledged.len() as i64 / 2;
-    assert_eq!(client.commit("readers", "filling", 0, half), Ok(()), "committing offsets goes on");
+    assert_eq!(
+        client.commit("readers", "filling", 0, half),
+        Ok(()),
+        "committing offsets goes on"
+    );
     assert_eq!(client.committed("readers", "filling", 0), Some(half));
 
     std::fs::remove_file(&ballast).expect("the ballast");
@@ -307,7 +355,10 @@ fn produce_until_taken(client: &Client, mut acknowledged: Vec<Vec<u8>>, random: 
                 assert_eq!(offset, acknowledged.len() as i64);
                 acknowledged.push(value);
             }
-            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "still refused: {error}"),
+            Err(error) => assert!(
+                begun.elapsed() < Duration::from_secs(20),
+                "still refused: {error}"
+            ),
         }
     }
     acknowledged
@@ -328,11 +379,17 @@ impl Damage {
     /// Damage to `value`, which one file below `folder` with that extension holds, and holds once.
     fn in_files(folder: &Path, extension: &str, value: &[u8]) -> Damage {
         let mut found = Vec::new();
-        for file in snapshot(folder).into_keys().filter(|path| path.extension().is_some_and(|e| e == extension)) {
+        for file in snapshot(folder)
+            .into_keys()
+            .filter(|path| path.extension().is_some_and(|e| e == extension))
+        {
             let content = std::fs::read(&file).expect("a readable file");
             let is_here = |window: &(usize, &[u8])| window.1 == value;
             for (position, _) in content.windows(value.len()).enumerate().filter(is_here) {
-                found.push(Damage { file: file.clone(), position });
+                found.push(Damage {
+                    file: file.clone(),
+                    position,
+                });
             }
         }
         assert_eq!(found.len(), 1, "places of {value:?} in {}", folder.display());

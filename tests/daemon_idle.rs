@@ -30,8 +30,14 @@ fn an_idle_daemon_takes_little_memory_and_no_time() {
     let busy = busy(daemon.pid()) - before;
     let resident_kib = resident_kib(daemon.pid());
     println!("idle: {resident_kib} KiB resident, {busy:?} busy in {WATCHED:?}");
-    assert!(resident_kib < RESIDENT_MAX_KIB, "{resident_kib} KiB resident, want below {RESIDENT_MAX_KIB}");
-    assert!(busy < BUSY_MAX, "busy for {busy:?} of {WATCHED:?}, want below {BUSY_MAX:?}");
+    assert!(
+        resident_kib < RESIDENT_MAX_KIB,
+        "{resident_kib} KiB resident, want below {RESIDENT_MAX_KIB}"
+    );
+    assert!(
+        busy < BUSY_MAX,
+        "busy for {busy:?} of {WATCHED:?}, want below {BUSY_MAX:?}"
+    );
 }
 
 /// Processor time of all threads so far.
@@ -40,13 +46,23 @@ fn busy(pid: u32) -> Duration {
     let of_task = |task: PathBuf| {
         // Nanoseconds on a processor, nanoseconds waiting for one, number of turns.
         let schedule = std::fs::read_to_string(task.join("schedstat")).unwrap_or_default();
-        schedule.split(' ').next().and_then(|running| running.parse().ok()).unwrap_or(0)
+        schedule
+            .split(' ')
+            .next()
+            .and_then(|running| running.parse().ok())
+            .unwrap_or(0)
     };
     Duration::from_nanos(tasks.map_while(Result::ok).map(|task| of_task(task.path())).sum())
 }
 
 fn resident_kib(pid: u32) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("a running process");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("a resident size");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
+    let line = status
+        .lines()
+        .find(|line| line.starts_with("VmRSS:"))
+        .expect("a resident size");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|kib| kib.parse().ok())
+        .expect("a number")
 }

@@ -42,7 +42,11 @@ const ROUNDS: u64 = 50;
 
 /// The promise: from the start of the process to the first answer, also after a kill. A build without
 /// optimisation gets more time for the same work.
-const START_MAX: Duration = if cfg!(debug_assertions) { Duration::from_secs(10) } else { Duration::from_secs(1) };
+const START_MAX: Duration = if cfg!(debug_assertions) {
+    Duration::from_secs(10)
+} else {
+    Duration::from_secs(1)
+};
 
 /// Time for what is in flight to be acknowledged, or decided, once the daemon stays.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
@@ -61,17 +65,25 @@ fn nothing_that_was_acknowledged_is_lost_by_kill_nine() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock");
     let seed = number_of("DOORBUSTER_KILL_SEED").unwrap_or(now.as_nanos() as u64);
     println!("seed {seed}, {rounds} rounds");
-    let folder = tempfile::Builder::new().prefix("kill-nine-").tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    let folder = tempfile::Builder::new()
+        .prefix("kill-nine-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"));
     let folder = folder.expect("a folder").keep();
     let data = folder.join("data");
     let mut run = Run::begin(seed, &data);
     for round in 1..=rounds {
         if let Err(fault) = run.round(round) {
-            panic!("seed {seed} round {round}: {fault}; the data is in {}", folder.display());
+            panic!(
+                "seed {seed} round {round}: {fault}; the data is in {}",
+                folder.display()
+            );
         }
     }
     if let Err(fault) = run.end() {
-        panic!("seed {seed}, after round {rounds}: {fault}; the data is in {}", folder.display());
+        panic!(
+            "seed {seed}, after round {rounds}: {fault}; the data is in {}",
+            folder.display()
+        );
     }
     // What is left after a failure is evidence.
     std::fs::remove_dir_all(&folder).expect("the test's own folder");
@@ -104,7 +116,10 @@ impl Run {
         let mut random = Random::new(seed);
         let address = free_address();
         let daemon = Daemon::start(data, &address);
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
         for (topic, partitions) in TOPICS {
             runtime.block_on(create_topic(&address, topic, partitions));
         }
@@ -125,7 +140,10 @@ impl Run {
             live,
         };
         for id in 0..LASTING {
-            let kind = LaneKind { idempotent: true, compression: COMPRESSIONS[id as usize * 2] };
+            let kind = LaneKind {
+                idempotent: true,
+                compression: COMPRESSIONS[id as usize * 2],
+            };
             let worker = run.worker(id, kind, id == LASTING - 1);
             run.lasting.push(worker);
         }
@@ -148,7 +166,11 @@ impl Run {
         }
         self.start()?;
         // In the other rounds the next kill may come right after the recovery.
-        if round.is_multiple_of(2) { self.audit.verify(&self.address, &self.live) } else { Ok(()) }
+        if round.is_multiple_of(2) {
+            self.audit.verify(&self.address, &self.live)
+        } else {
+            Ok(())
+        }
     }
 
     /// Lets everything settle, and checks the whole of it.
@@ -156,15 +178,24 @@ impl Run {
         self.settle()?;
         for worker in std::mem::take(&mut self.lasting) {
             worker.stop.stop();
-            worker.thread.join().map_err(|_| "a lasting lane panicked".to_owned())?;
+            worker
+                .thread
+                .join()
+                .map_err(|_| "a lasting lane panicked".to_owned())?;
             worker.lane.finish(SETTLE_MAX);
         }
         let given_up = self.ledger.take_given_up();
         let lasting = given_up.iter().find(|(sent, _)| sent.lane < LASTING);
-        lasting.map_or(Ok(()), |given_up| Err(format!("an idempotent producer gave up: {given_up:?}")))?;
+        lasting.map_or(Ok(()), |given_up| {
+            Err(format!("an idempotent producer gave up: {given_up:?}"))
+        })?;
         self.settle()?;
         self.audit.read_all_again(&self.address)?;
-        let stopped = self.daemon.take().expect("a daemon").stop(signal_named("SIGTERM"));
+        let stopped = self
+            .daemon
+            .take()
+            .expect("a daemon")
+            .stop(signal_named("SIGTERM"));
         if stopped.code != Some(0) {
             return Err(format!("stopping came to {stopped:?}"));
         }
@@ -212,8 +243,15 @@ impl Run {
     /// A crash during the recovery from a crash.
     fn kill_while_starting(&mut self) {
         let mut command = serve();
-        command.arg("--listen").arg(&self.address).arg("--data-dir").arg(&self.data);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command
+            .arg("--listen")
+            .arg(&self.address)
+            .arg("--data-dir")
+            .arg(&self.data);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut child = command.spawn().expect("the program starts");
         let moment = Instant::now() + Duration::from_micros(self.random.between(0, 60_000));
         while Instant::now() < moment {
@@ -271,19 +309,32 @@ fn end_early(worker: Worker) {
 
 /// All partitions of this test's topics and of the engine's.
 fn places(address: &str) -> Vec<Place> {
-    let metadata = consumer(address, "kill-nine-places").fetch_metadata(None, SETTLE_MAX).expect("metadata");
+    let metadata = consumer(address, "kill-nine-places")
+        .fetch_metadata(None, SETTLE_MAX)
+        .expect("metadata");
     let partitions = |topic: &'static str| {
         let found = metadata.topics().iter().find(|found| found.name() == topic);
         let found = found.unwrap_or_else(|| panic!("no topic {topic}"));
-        let mut ids: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+        let mut ids: Vec<i32> = found
+            .partitions()
+            .iter()
+            .map(|partition| partition.id())
+            .collect();
         ids.sort_unstable();
         ids.into_iter().map(move |partition| Place { topic, partition })
     };
-    let topics = TOPICS.into_iter().map(|(topic, _)| topic).chain([COMMANDS, EVENTS]);
+    let topics = TOPICS
+        .into_iter()
+        .map(|(topic, _)| topic)
+        .chain([COMMANDS, EVENTS]);
     topics.flat_map(partitions).collect()
 }
 
 fn number_of(variable: &str) -> Option<u64> {
     let value = std::env::var(variable).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{variable}={value} is no number")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable}={value} is no number")),
+    )
 }

@@ -21,7 +21,7 @@ const PARTITIONS: u32 = 4;
 const WRITERS_PER_PARTITION: u64 = 2;
 const BATCHES_PER_WRITER: u64 = 60;
 /// Nobody waits that long unless somebody was forgotten.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Journal files of two small groups: the journal is full all the time.
 fn options(plain_writes: bool) -> LogOptions {
@@ -149,10 +149,7 @@ fn follow(partition: &Partition) -> Vec<(u64, u64)> {
     let mut seen = Vec::new();
     while (seen.len() as u64) < total {
         let next = Offset(seen.len() as u64);
-        assert!(
-            partition.wait_above(next, PATIENCE),
-            "nothing came behind {next}"
-        );
+        assert!(partition.wait_above(next, PATIENCE), "nothing came behind {next}");
         seen.extend(read_from(partition, next));
     }
     seen
@@ -219,7 +216,11 @@ fn stress(folder: &Path, plain_writes: bool, flushes: bool) {
                 all.append(&mut writer.join().unwrap());
             }
             let expected: Vec<_> = all.into_values().collect();
-            assert_eq!(reader.join().unwrap(), expected, "a follower saw what was acknowledged");
+            assert_eq!(
+                reader.join().unwrap(),
+                expected,
+                "a follower saw what was acknowledged"
+            );
             acknowledged.push(expected);
         }
         stop.store(true, Ordering::Relaxed);
@@ -262,7 +263,15 @@ fn a_log_that_closes_with_a_full_journal_and_a_long_queue_keeps_it_all() {
     let path = folder.clone();
     within_patience(move || {
         let log = Log::open(&path, options(false)).unwrap();
-        let topic = log.create_topic("orders", &TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+        let topic = log
+            .create_topic(
+                "orders",
+                &TopicSpec {
+                    partitions: 1,
+                    ..TopicSpec::default()
+                },
+            )
+            .unwrap();
         let appends: Vec<_> = (0..400)
             .map(|number| topic.partitions[0].append(batch_of(0, number)).unwrap())
             .collect();
@@ -306,7 +315,11 @@ fn a_log_that_closes_while_others_append_ends_all_waits_and_keeps_what_it_acknow
         let topic = log.topic("orders").unwrap();
         let found: Vec<_> = topic.partitions.iter().map(read_all).collect();
         for (partition, offset, record) in acknowledged {
-            assert_eq!(found[partition].get(offset as usize), Some(&record), "round {round}");
+            assert_eq!(
+                found[partition].get(offset as usize),
+                Some(&record),
+                "round {round}"
+            );
         }
     }
 }
@@ -318,7 +331,11 @@ fn append_until_closed(partition: &Partition, writer: u64) -> Vec<(usize, u64, (
         let Ok(append) = partition.append(batch_of(writer, number)) else {
             break;
         };
-        let ended = if writer < 4 { append.wait() } else { block_on(append) };
+        let ended = if writer < 4 {
+            append.wait()
+        } else {
+            block_on(append)
+        };
         let Ok(offset) = ended else { break };
         acknowledged.push((writer as usize % PARTITIONS as usize, offset.0, (writer, number)));
     }
@@ -328,7 +345,15 @@ fn append_until_closed(partition: &Partition, writer: u64) -> Vec<(usize, u64, (
 #[test]
 fn waiting_for_ever_is_a_timeout_too() {
     let log = Log::open(folder("for-ever"), options(false)).unwrap();
-    let topic = log.create_topic("orders", &TopicSpec { partitions: 1, ..TopicSpec::default() }).unwrap();
+    let topic = log
+        .create_topic(
+            "orders",
+            &TopicSpec {
+                partitions: 1,
+                ..TopicSpec::default()
+            },
+        )
+        .unwrap();
     let partition = topic.partitions[0].clone();
     let follower = {
         let partition = partition.clone();

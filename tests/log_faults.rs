@@ -9,7 +9,9 @@ use bytes::Bytes;
 use doorbuster::log::batch::{self, BatchBuilder, Record};
 use doorbuster::log::io::sim::{Fault, SimulatedClock, SimulatedDisk, SimulatedRandom};
 use doorbuster::log::io::{Disk, Environment, OpenMode};
-use doorbuster::log::{AppendError, Log, LogOptions, Offset, OpenError, Partition, Timestamp, TopicSpec};
+use doorbuster::log::{
+    Append, AppendError, Log, LogOptions, Offset, OpenError, Partition, Timestamp, TopicSpec,
+};
 
 const FOLDER: &str = "/data";
 const PARTITIONS: u32 = 3;
@@ -300,8 +302,15 @@ fn damage_at_the_end_of_the_last_segment_is_no_torn_write_when_the_journal_has_n
     for checkpoint in ["/data/checkpoint.0", "/data/checkpoint.1"] {
         damage(checkpoint, 0, b"lost");
     }
-    assert!(open(&disk.crash_keeping_none()).is_ok(), "a lost checkpoint alone is made again");
-    damage("/data/partitions/0000000001/00000000000000000000.log", 2_000, b"rot");
+    assert!(
+        open(&disk.crash_keeping_none()).is_ok(),
+        "a lost checkpoint alone is made again"
+    );
+    damage(
+        "/data/partitions/0000000001/00000000000000000000.log",
+        2_000,
+        b"rot",
+    );
     let error = open(&disk).unwrap_err();
     assert!(matches!(error, OpenError::Segment { .. }), "{error:?}");
 }
@@ -330,7 +339,7 @@ fn a_full_disk_does_not_keep_a_log_from_opening_and_leaves_no_drafts() {
         let log = open(&disk).unwrap();
         let partition = &log.topic("t").unwrap().partitions[0];
         assert_eq!(numbers(partition).len() as u64, number);
-        let refused = partition.append(plain(number)).map(|append| append.wait());
+        let refused = partition.append(plain(number)).map(Append::wait);
         assert!(
             matches!(refused, Ok(Err(_)) | Err(AppendError::StorageFull)),
             "{refused:?}"

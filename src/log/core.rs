@@ -260,7 +260,9 @@ impl Core {
         let dirty = std::mem::take(&mut *self.lock_dirty());
         // All of them before the first is written: one that a full disk keeps from its turn must be able to
         // become dirty again.
-        dirty.iter().for_each(|partition| partition.mark_clean());
+        for partition in &dirty {
+            partition.mark_clean();
+        }
         let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
         match outcome {
             FlushOutcome::Flushed => {
@@ -404,10 +406,7 @@ mod tests {
     fn append(core: &Core) {
         let batch = batch();
         let header = validate(&batch).unwrap();
-        let (sequence, _) = core
-            .metadata
-            .enqueue(&core.queue, &header, batch, None)
-            .unwrap();
+        let (sequence, _) = core.metadata.enqueue(&core.queue, &header, batch, None).unwrap();
         core.commit_until(sequence).unwrap();
     }
 
@@ -420,7 +419,9 @@ mod tests {
         // A flush that read the LSN, and then found a batch of a later group in the tail.
         append(&core);
         let dirty = std::mem::take(&mut *core.lock_dirty());
-        dirty.iter().for_each(|partition| partition.mark_clean());
+        for partition in &dirty {
+            partition.mark_clean();
+        }
         core.lock_flusher().flush(lsn, &dirty).unwrap();
         assert!(core.lock_dirty().is_empty());
         assert!(core.needs_flush(), "the journal still keeps the later group");
@@ -448,7 +449,10 @@ mod tests {
         }
         assert!(Arc::strong_count(&count) <= 4, "{}", Arc::strong_count(&count));
         core.drain_journal().unwrap();
-        assert!(matches!(append.as_mut().poll(&mut context), Poll::Ready(Ok(Offset(0)))));
+        assert!(matches!(
+            append.as_mut().poll(&mut context),
+            Poll::Ready(Ok(Offset(0)))
+        ));
         drop(append);
         assert_eq!(Arc::strong_count(&count), 2, "nobody keeps the waker");
     }

@@ -164,7 +164,10 @@ impl Future for Append {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let waker = context.waker();
-        let is_registered = self.registered.as_ref().is_some_and(|known| known.will_wake(waker));
+        let is_registered = self
+            .registered
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker));
         if is_registered && !self.is_durable() && self.core.check_running().is_ok() {
             return Poll::Pending;
         }

@@ -326,7 +326,9 @@ fn journal_files(
     if files.wants_spare() {
         match files.add_spare() {
             // What is there can be read, and a flush sets files free.
-            Err(error) if error.is_storage_full() => tracing::warn!(%error, "no space for another journal file"),
+            Err(error) if error.is_storage_full() => {
+                tracing::warn!(%error, "no space for another journal file")
+            }
             added => added?,
         }
     }
@@ -461,7 +463,11 @@ mod tests {
         log.delete_topic("t").unwrap();
         drop((log, topic));
         let log = open();
-        assert_eq!(partitions(&log), [0, 1], "the process ended before the next checkpoint");
+        assert_eq!(
+            partitions(&log),
+            [0, 1],
+            "the process ended before the next checkpoint"
+        );
         log.flush().unwrap();
         assert_eq!(partitions(&log), [0]);
     }

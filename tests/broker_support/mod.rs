@@ -41,7 +41,9 @@ impl RunningBroker {
             .enable_all()
             .build()
             .expect("the runtime starts");
-        let broker = runtime.block_on(Broker::bind(log.clone(), config)).expect("the broker binds");
+        let broker = runtime
+            .block_on(Broker::bind(log.clone(), config))
+            .expect("the broker binds");
         let address = broker.local_addr();
         let shutdown = CancellationToken::new();
         let token = shutdown.clone();
@@ -50,7 +52,11 @@ impl RunningBroker {
             drop(runtime);
             log.close().expect("the log closes");
         });
-        RunningBroker { address, shutdown, thread: Some(thread) }
+        RunningBroker {
+            address,
+            shutdown,
+            thread: Some(thread),
+        }
     }
 
     /// Stops the broker and closes its log.

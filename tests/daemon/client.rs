@@ -31,13 +31,21 @@ impl Client {
             .set("retries", "0")
             .set("linger.ms", "0")
             .set("message.timeout.ms", "20000");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        Client { address: address.to_owned(), runtime, producer: config.create().expect("a producer") }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        Client {
+            address: address.to_owned(),
+            runtime,
+            producer: config.create().expect("a producer"),
+        }
     }
 
     /// Creates a topic.
     pub fn create_topic(&self, topic: &str, partitions: i32) {
-        self.runtime.block_on(create_topic(&self.address, topic, partitions));
+        self.runtime
+            .block_on(create_topic(&self.address, topic, partitions));
     }
 
     /// Sends one record and waits for its offset.
@@ -45,7 +53,9 @@ impl Client {
     /// # Errors
     /// What the broker, or the client, said.
     pub fn produce(&self, topic: &str, partition: i32, value: &[u8]) -> Result<i64, KafkaError> {
-        let record = FutureRecord::<[u8], [u8]>::to(topic).partition(partition).payload(value);
+        let record = FutureRecord::<[u8], [u8]>::to(topic)
+            .partition(partition)
+            .payload(value);
         let sent = self.runtime.block_on(self.producer.send(record, ANSWER_MAX));
         sent.map(|delivery| delivery.offset).map_err(|(error, _)| error)
     }
@@ -53,15 +63,29 @@ impl Client {
     /// The values of a partition up to the end that it has now, which must begin with offset 0.
     pub fn read_all(&self, topic: &str, partition: i32) -> Vec<Vec<u8>> {
         let consumer = self.consumer("read-all");
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER_MAX).expect("watermarks");
+        let (low, high) = consumer
+            .fetch_watermarks(topic, partition, ANSWER_MAX)
+            .expect("watermarks");
         assert_eq!(low, 0, "{topic}-{partition} lost its beginning");
-        consumer.assign(&list(topic, partition, 0)).expect("an assignment");
+        consumer
+            .assign(&list(topic, partition, 0))
+            .expect("an assignment");
         let mut values = Vec::new();
         let begun = Instant::now();
         while (values.len() as i64) < high {
-            assert!(begun.elapsed() < ANSWER_MAX, "{topic}-{partition}: read {} of {high}", values.len());
-            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
-            assert_eq!(message.offset(), values.len() as i64, "{topic}-{partition} has a gap or goes back");
+            assert!(
+                begun.elapsed() < ANSWER_MAX,
+                "{topic}-{partition}: read {} of {high}",
+                values.len()
+            );
+            let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else {
+                continue;
+            };
+            assert_eq!(
+                message.offset(),
+                values.len() as i64,
+                "{topic}-{partition} has a gap or goes back"
+            );
             values.push(message.payload().unwrap_or_default().to_vec());
         }
         values
@@ -72,13 +96,20 @@ impl Client {
     /// # Errors
     /// What the broker said.
     pub fn commit(&self, group: &str, topic: &str, partition: i32, offset: i64) -> Result<(), KafkaError> {
-        self.consumer(group).commit(&list(topic, partition, offset), CommitMode::Sync)
+        self.consumer(group)
+            .commit(&list(topic, partition, offset), CommitMode::Sync)
     }
 
     /// The offset that a group has committed; none if there is none.
     pub fn committed(&self, group: &str, topic: &str, partition: i32) -> Option<i64> {
-        let found = self.consumer(group).committed_offsets(list(topic, partition, 0), ANSWER_MAX);
-        match found.expect("committed offsets").find_partition(topic, partition)?.offset() {
+        let found = self
+            .consumer(group)
+            .committed_offsets(list(topic, partition, 0), ANSWER_MAX);
+        match found
+            .expect("committed offsets")
+            .find_partition(topic, partition)?
+            .offset()
+        {
             Offset::Offset(offset) => Some(offset),
             _ => None,
         }
@@ -98,6 +129,7 @@ impl Client {
 
 fn list(topic: &str, partition: i32, offset: i64) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
-    list.add_partition_offset(topic, partition, Offset::Offset(offset)).expect("an offset");
+    list.add_partition_offset(topic, partition, Offset::Offset(offset))
+        .expect("an offset");
     list
 }

@@ -71,7 +71,12 @@ impl Daemon {
                     let ready = ready_address(&line);
                     lines.push(line);
                     if let Some(address) = ready {
-                        return Daemon { child, address, stderr, lines };
+                        return Daemon {
+                            child,
+                            address,
+                            stderr,
+                            lines,
+                        };
                     }
                 }
                 Err(why) => {
@@ -120,7 +125,8 @@ impl Daemon {
         let lines = std::mem::take(&mut self.lines);
         let ended = wait_for_end(&self.stderr, &lines);
         let status = ended.map(|said| (self.child.wait().expect("the daemon ended"), said));
-        let (status, said) = status.unwrap_or_else(|| panic!("still runs {END_MAX:?} after {signal:?}: {lines:#?}"));
+        let (status, said) =
+            status.unwrap_or_else(|| panic!("still runs {END_MAX:?} after {signal:?}: {lines:#?}"));
         ended_with(status, said, asked)
     }
 }
@@ -145,7 +151,11 @@ pub fn signal_named(name: &str) -> Signal {
 }
 
 fn spawn(command: &mut Command) -> (Child, Receiver<String>) {
-    let spawned = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn();
+    let spawned = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = spawned.expect("the program starts");
     let stderr = child.stderr.take().expect("standard error is piped");
     let (sender, receiver) = channel();
@@ -163,7 +173,8 @@ fn ready_address(line: &str) -> Option<SocketAddr> {
     if !line.contains("ready") && !line.contains("listening") {
         return None;
     }
-    line.split(|c: char| c.is_whitespace() || c == ',' || c == ';').find_map(|word| word.parse().ok())
+    line.split(|c: char| c.is_whitespace() || c == ',' || c == ';')
+        .find_map(|word| word.parse().ok())
 }
 
 fn wait(mut child: Child, stderr: &Receiver<String>, lines: Vec<String>, since: Instant) -> Ended {
@@ -188,5 +199,9 @@ fn wait_for_end(stderr: &Receiver<String>, lines: &[String]) -> Option<Vec<Strin
 }
 
 fn ended_with(status: ExitStatus, said: Vec<String>, since: Instant) -> Ended {
-    Ended { code: status.code(), stderr: said.join("\n"), took: since.elapsed() }
+    Ended {
+        code: status.code(),
+        stderr: said.join("\n"),
+        took: since.elapsed(),
+    }
 }

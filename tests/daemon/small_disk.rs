@@ -21,8 +21,13 @@ impl SmallDisk {
         let made = std::fs::File::create(&image).and_then(|file| file.set_len(size_bytes));
         made.map_err(|error| format!("{}: {error}", image.display()))?;
         // No reserved blocks: the daemon may run as root, which could use them.
-        run(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image))?;
-        run(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&disk.mount))?;
+        run(Command::new("mkfs.ext4")
+            .args(["-q", "-F", "-m", "0"])
+            .arg(&image))?;
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&image)
+            .arg(&disk.mount))?;
         Ok(disk)
     }
 
@@ -33,7 +38,9 @@ impl SmallDisk {
     pub fn tmpfs(size_bytes: u64) -> Result<SmallDisk, String> {
         let disk = SmallDisk::unmounted()?;
         let size = format!("size={size_bytes}");
-        run(Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&disk.mount))?;
+        run(Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+            .arg(&disk.mount))?;
         Ok(disk)
     }
 
@@ -43,7 +50,9 @@ impl SmallDisk {
     }
 
     fn unmounted() -> Result<SmallDisk, String> {
-        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|error| error.to_string())?.keep();
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+            .map_err(|error| error.to_string())?
+            .keep();
         let mount = folder.join("mount");
         std::fs::create_dir(&mount).map_err(|error| error.to_string())?;
         Ok(SmallDisk { folder, mount })
@@ -63,9 +72,10 @@ impl Drop for SmallDisk {
 fn run(command: &mut Command) -> Result<(), String> {
     match command.output() {
         Ok(Output { status, .. }) if status.success() => Ok(()),
-        Ok(Output { status, stderr, .. }) => {
-            Err(format!("{command:?}: {status}: {}", String::from_utf8_lossy(&stderr).trim()))
-        }
+        Ok(Output { status, stderr, .. }) => Err(format!(
+            "{command:?}: {status}: {}",
+            String::from_utf8_lossy(&stderr).trim()
+        )),
         Err(error) => Err(format!("{command:?}: {error}")),
     }
 }

@@ -73,7 +73,11 @@ fn fetched(answer: &[u8], topic_length: usize) -> Option<Fetched> {
     let length = i32::from_be_bytes(answer.get(22..26)?.try_into().ok()?);
     let records = answer.get(26..)?.to_vec();
     let whole = aborted <= 0 && records.len() as i64 == i64::from(length.max(0));
-    whole.then_some(Fetched { error_code, high_watermark, records })
+    whole.then_some(Fetched {
+        error_code,
+        high_watermark,
+        records,
+    })
 }
 
 /// Sends one request and returns the body of its answer.
@@ -96,7 +100,10 @@ fn ask(address: &str, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>
     let mut answer = vec![0; length];
     stream.read_exact(&mut answer)?;
     if answer.len() < 4 || answer[..4] != CORRELATION.to_be_bytes() {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("not the answer: {answer:02x?}")));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("not the answer: {answer:02x?}"),
+        ));
     }
     Ok(answer.split_off(4))
 }
@@ -104,8 +111,10 @@ fn ask(address: &str, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>
 /// Creates a topic and waits until it is there.
 pub async fn create_topic(address: &str, name: &str, partitions: i32) {
     let mut config = ClientConfig::new();
-    let client: AdminClient<DefaultClientContext> =
-        config.set("bootstrap.servers", address).create().expect("an admin client");
+    let client: AdminClient<DefaultClientContext> = config
+        .set("bootstrap.servers", address)
+        .create()
+        .expect("an admin client");
     let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
     let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX));
     let created = client.create_topics(&[topic], &options).await.expect("an answer");

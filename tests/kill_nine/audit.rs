@@ -80,7 +80,12 @@ impl Audit {
         let ends = self.ends(&consumer);
         for (place, (shown, end)) in shown.iter().zip(&ends).enumerate() {
             let what = &self.places[place];
-            expect(shown <= end, || format!("{what:?} ends at {end}, but offset {} was shown before", shown - 1))?;
+            expect(shown <= end, || {
+                format!(
+                    "{what:?} ends at {end}, but offset {} was shown before",
+                    shown - 1
+                )
+            })?;
         }
         for events in [false, true] {
             self.read(&consumer, &ends, events, live)?;
@@ -108,7 +113,9 @@ impl Audit {
         fault.map_or(Ok(()), Err)?;
         for (place, (end, verified)) in self.places.iter().zip(ends.iter().zip(&self.verified)) {
             let verified = verified.len();
-            expect(*end == verified as i64, || format!("{place:?} ends at {end}, verified were {verified}"))?;
+            expect(*end == verified as i64, || {
+                format!("{place:?} ends at {end}, verified were {verified}")
+            })?;
         }
         Ok(())
     }
@@ -131,11 +138,23 @@ impl Audit {
             ends(consumer, &places)
         };
         let (mut events, mut rest) = (of(true).into_iter(), of(false).into_iter());
-        let end = |place: &Place| if place.topic == EVENTS { events.next() } else { rest.next() };
+        let end = |place: &Place| {
+            if place.topic == EVENTS {
+                events.next()
+            } else {
+                rest.next()
+            }
+        };
         self.places.iter().filter_map(end).collect()
     }
 
-    fn read(&mut self, consumer: &BaseConsumer, ends: &[i64], events: bool, live: &LiveView) -> Result<(), String> {
+    fn read(
+        &mut self,
+        consumer: &BaseConsumer,
+        ends: &[i64],
+        events: bool,
+        live: &LiveView,
+    ) -> Result<(), String> {
         let mut ranges = BTreeMap::new();
         for (place, end) in ends.iter().enumerate() {
             if (self.places[place].topic == EVENTS) == events {
@@ -152,13 +171,20 @@ impl Audit {
         fault.map_or(Ok(()), Err)
     }
 
-    fn check(&mut self, place: PlaceIndex, message: &BorrowedMessage<'_>, live: &LiveView) -> Result<(), String> {
+    fn check(
+        &mut self,
+        place: PlaceIndex,
+        message: &BorrowedMessage<'_>,
+        live: &LiveView,
+    ) -> Result<(), String> {
         let Place { topic, partition } = self.places[place];
         let offset = message.offset();
         let at = |fault: String| format!("{topic} partition {partition} offset {offset}: {fault}");
         let value = digest(message.key(), message.payload());
         let shown = live.digest(place, offset).unwrap_or(value);
-        expect(shown == value, || at("is not the record that was shown there before".to_owned()))?;
+        expect(shown == value, || {
+            at("is not the record that was shown there before".to_owned())
+        })?;
         if topic == EVENTS {
             let shard = partition as usize;
             let counted = event_of(message).and_then(|event| {
@@ -170,7 +196,9 @@ impl Audit {
             self.check_sent(place, message, value).map_err(at)?;
         }
         if topic == COMMANDS {
-            let command: Option<Value> = message.payload().and_then(|json| serde_json::from_slice(json).ok());
+            let command: Option<Value> = message
+                .payload()
+                .and_then(|json| serde_json::from_slice(json).ok());
             let id = command.and_then(|command| Some(command.get("id")?.as_str()?.to_owned()));
             self.commands[partition as usize].push(id);
         }
@@ -179,17 +207,29 @@ impl Audit {
     }
 
     /// Checks that the record was sent, and that it comes once and in its lane's order.
-    fn check_sent(&mut self, place: PlaceIndex, message: &BorrowedMessage<'_>, value: u32) -> Result<(), String> {
+    fn check_sent(
+        &mut self,
+        place: PlaceIndex,
+        message: &BorrowedMessage<'_>,
+        value: u32,
+    ) -> Result<(), String> {
         let sent = lane_of(message, place).ok_or("is not from any lane")?;
-        let entry = self.ledger.entry(sent).ok_or_else(|| format!("{sent:?} was never sent"))?;
+        let entry = self
+            .ledger
+            .entry(sent)
+            .ok_or_else(|| format!("{sent:?} was never sent"))?;
         expect(entry.digest == value, || format!("is not what {sent:?} was"))?;
         if let Fate::Acknowledged(Some(offset)) = entry.fate {
             let found = message.offset();
-            expect(offset == found, || format!("{sent:?} was acknowledged at offset {offset}"))?;
+            expect(offset == found, || {
+                format!("{sent:?} was acknowledged at offset {offset}")
+            })?;
         }
         let found = self.found.entry((sent.lane, place)).or_default();
         let sequence = sent.sequence as usize;
-        expect(found.len() <= sequence, || format!("{sent:?} comes a second time or behind {}", found.len() - 1))?;
+        expect(found.len() <= sequence, || {
+            format!("{sent:?} comes a second time or behind {}", found.len() - 1)
+        })?;
         found.resize(sequence, None);
         found.push(Some(message.offset()));
         Ok(())
@@ -202,7 +242,9 @@ impl Audit {
             let fate = self.ledger.entry(sent).map(|entry| entry.fate);
             let place = &self.places[sent.place];
             let end = self.verified[sent.place].len();
-            expect(found.is_some(), || format!("{place:?} LOST {sent:?}, {fate:?}; it ends at {end}"))?;
+            expect(found.is_some(), || {
+                format!("{place:?} LOST {sent:?}, {fate:?}; it ends at {end}")
+            })?;
         }
         Ok(())
     }
@@ -215,9 +257,13 @@ impl Audit {
         let found = consumer.committed_offsets(list, ANSWER_MAX);
         let found = found.map_err(|error| format!("committed offsets cannot be read: {error}"))?;
         for (place, expected) in self.places.iter().zip(&self.committed) {
-            let offset = found.find_partition(place.topic, place.partition).map(|element| element.offset());
+            let offset = found
+                .find_partition(place.topic, place.partition)
+                .map(|element| element.offset());
             let expected = Some(Offset::Offset(*expected));
-            expect(offset == expected, || format!("{place:?} has committed {offset:?}, want {expected:?}"))?;
+            expect(offset == expected, || {
+                format!("{place:?} has committed {offset:?}, want {expected:?}")
+            })?;
         }
         Ok(())
     }
@@ -234,7 +280,8 @@ impl Audit {
         let mut list = TopicPartitionList::new();
         for (place, offset) in self.places.iter().zip(offsets) {
             let offset = Offset::Offset(*offset);
-            list.add_partition_offset(place.topic, place.partition, offset).expect("an offset");
+            list.add_partition_offset(place.topic, place.partition, offset)
+                .expect("an offset");
         }
         list
     }
@@ -247,13 +294,15 @@ impl Audit {
     ) -> Result<(), String> {
         let Place { topic, partition } = self.places[place];
         let offset = message.offset();
-        let at = |fault: String| format!("{topic} partition {partition} offset {offset}, read again: {fault}");
+        let at =
+            |fault: String| format!("{topic} partition {partition} offset {offset}, read again: {fault}");
         let verified = self.verified[place].get(offset as usize).copied();
         let found = Some(digest(message.key(), message.payload()));
         expect(found == verified, || at("is not what was verified".to_owned()))?;
         if topic == EVENTS {
             let shard = partition as usize;
-            let counted = event_of(message).and_then(|event| recounts[shard].count(&event, &self.commands[shard]));
+            let counted =
+                event_of(message).and_then(|event| recounts[shard].count(&event, &self.commands[shard]));
             counted.map_err(at)?;
         }
         Ok(())

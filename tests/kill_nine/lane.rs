@@ -78,7 +78,11 @@ impl ProducerContext for Recorder {
             }
             Err((error, _)) => self.ledger.give_up(*sent, error.to_string()),
         }
-        *self.window.in_flight.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        *self
+            .window
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) -= 1;
         self.window.fewer.notify_all();
     }
 }
@@ -87,7 +91,10 @@ impl Lane {
     /// A lane to the broker at `address`.
     pub fn new(id: u32, address: &str, kind: LaneKind, ledger: &Arc<Ledger>, places: &Arc<[Place]>) -> Lane {
         let window = Arc::new(Window::default());
-        let recorder = Recorder { ledger: Arc::clone(ledger), window: Arc::clone(&window) };
+        let recorder = Recorder {
+            ledger: Arc::clone(ledger),
+            window: Arc::clone(&window),
+        };
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", address)
@@ -100,12 +107,21 @@ impl Lane {
             .set("retry.backoff.ms", "5")
             .set("retry.backoff.max.ms", "20")
             .set("message.timeout.ms", "120000")
-            .set("enable.idempotence", if kind.idempotent { "true" } else { "false" });
+            .set(
+                "enable.idempotence",
+                if kind.idempotent { "true" } else { "false" },
+            );
         if !kind.idempotent {
             config.set("retries", "0");
         }
         let producer = config.create_with_context(recorder).expect("a producer");
-        Lane { id, producer, window, ledger: Arc::clone(ledger), places: Arc::clone(places) }
+        Lane {
+            id,
+            producer,
+            window,
+            ledger: Arc::clone(ledger),
+            places: Arc::clone(places),
+        }
     }
 
     /// Sends a record once fewer than the window are in flight; false if it was stopped before.
@@ -118,18 +134,29 @@ impl Lane {
         let mut name = [0; 8];
         name[..4].copy_from_slice(&sent.lane.to_le_bytes());
         name[4..].copy_from_slice(&sent.sequence.to_le_bytes());
-        let headers = OwnedHeaders::new().insert(Header { key: LANE_HEADER, value: Some(&name) });
+        let headers = OwnedHeaders::new().insert(Header {
+            key: LANE_HEADER,
+            value: Some(&name),
+        });
         let mut record = BaseRecord::<[u8], [u8], Box<Sent>>::with_opaque_to(topic, Box::new(sent))
             .partition(partition)
             .payload(value)
             .headers(headers);
         record.key = key;
-        *self.window.in_flight.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        *self
+            .window
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) += 1;
         if let Err((error, _)) = self.producer.send(record) {
             let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
             assert!(full, "lane {} cannot send: {error}", self.id);
             self.ledger.take_back(sent);
-            *self.window.in_flight.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+            *self
+                .window
+                .in_flight
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner) -= 1;
         }
         true
     }
@@ -138,7 +165,11 @@ impl Lane {
     pub fn finish(&self, limit: Duration) {
         let flushed = self.producer.flush(limit);
         let left = self.producer.in_flight_count();
-        assert!(flushed.is_ok(), "lane {} still has {left} records in flight after {limit:?}", self.id);
+        assert!(
+            flushed.is_ok(),
+            "lane {} still has {left} records in flight after {limit:?}",
+            self.id
+        );
     }
 
     /// Lets time pass between bursts.
@@ -154,12 +185,19 @@ impl Lane {
     }
 
     fn wait_for_room(&self, stop: &Stop) -> bool {
-        let mut in_flight = self.window.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut in_flight = self
+            .window
+            .in_flight
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         while *in_flight >= WINDOW {
             if stop.is_stopped() {
                 return false;
             }
-            let waited = self.window.fewer.wait_timeout(in_flight, Duration::from_millis(20));
+            let waited = self
+                .window
+                .fewer
+                .wait_timeout(in_flight, Duration::from_millis(20));
             in_flight = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         !stop.is_stopped()
@@ -173,5 +211,9 @@ pub fn lane_of(message: &impl Message, place: PlaceIndex) -> Option<Sent> {
     let value = headers.iter().find(|header| header.key == LANE_HEADER)?.value?;
     let (lane, sequence) = value.split_at_checked(4)?;
     let lane = u32::from_le_bytes(lane.try_into().ok()?);
-    Some(Sent { lane, place, sequence: u32::from_le_bytes(sequence.try_into().ok()?) })
+    Some(Sent {
+        lane,
+        place,
+        sequence: u32::from_le_bytes(sequence.try_into().ok()?),
+    })
 }

@@ -63,15 +63,29 @@ impl Ledger {
         let mut books = self.lock();
         let entries = books.entries.entry((lane, place)).or_default();
         let sequence = entries.len() as u32;
-        entries.push(Entry { digest, fate: Fate::Unknown });
-        Sent { lane, place, sequence }
+        entries.push(Entry {
+            digest,
+            fate: Fate::Unknown,
+        });
+        Sent {
+            lane,
+            place,
+            sequence,
+        }
     }
 
     /// Takes back the newest record of its lane and place: the client refused to take it.
     pub fn take_back(&self, sent: Sent) {
         let mut books = self.lock();
-        let entries = books.entries.get_mut(&(sent.lane, sent.place)).expect("it was entered");
-        assert_eq!(entries.len() as u32, sent.sequence + 1, "only the newest is taken back");
+        let entries = books
+            .entries
+            .get_mut(&(sent.lane, sent.place))
+            .expect("it was entered");
+        assert_eq!(
+            entries.len() as u32,
+            sent.sequence + 1,
+            "only the newest is taken back"
+        );
         entries.pop();
     }
 
@@ -92,7 +106,11 @@ impl Ledger {
     /// The record that was sent, if it was.
     pub fn entry(&self, sent: Sent) -> Option<Entry> {
         let books = self.lock();
-        books.entries.get(&(sent.lane, sent.place))?.get(sent.sequence as usize).copied()
+        books
+            .entries
+            .get(&(sent.lane, sent.place))?
+            .get(sent.sequence as usize)
+            .copied()
     }
 
     /// The records that were acknowledged since the last call.
@@ -112,7 +130,10 @@ impl Ledger {
 
 impl Books {
     fn set(&mut self, sent: Sent, fate: Fate) {
-        let entries = self.entries.get_mut(&(sent.lane, sent.place)).expect("it was entered");
+        let entries = self
+            .entries
+            .get_mut(&(sent.lane, sent.place))
+            .expect("it was entered");
         let entry = &mut entries[sent.sequence as usize];
         assert_eq!(entry.fate, Fate::Unknown, "{sent:?} was answered twice");
         entry.fate = fate;

@@ -57,22 +57,34 @@ pub fn read_ranges(
     let mut list = TopicPartitionList::new();
     for (place, (from, _)) in &next {
         let Place { topic, partition } = places[*place];
-        list.add_partition_offset(topic, partition, Offset::Offset(*from)).expect("an offset");
+        list.add_partition_offset(topic, partition, Offset::Offset(*from))
+            .expect("an offset");
     }
     consumer.assign(&list).expect("an assignment");
     let mut moved = Instant::now();
     while !next.is_empty() {
-        assert!(moved.elapsed() < STALL_MAX, "reading stands still, left to read: {next:?}");
+        assert!(
+            moved.elapsed() < STALL_MAX,
+            "reading stands still, left to read: {next:?}"
+        );
         let message = match consumer.poll(Duration::from_millis(100)) {
             None => continue,
             Some(Err(error)) if is_passing(&error) => continue,
             Some(Err(error)) => panic!("reading failed: {error}, left to read: {next:?}"),
             Some(Ok(message)) => message,
         };
-        let is_here = |place: &Place| place.topic == message.topic() && place.partition == message.partition();
+        let is_here =
+            |place: &Place| place.topic == message.topic() && place.partition == message.partition();
         let place = places.iter().position(is_here).expect("an assigned place");
-        let Some((expected, end)) = next.get_mut(&place) else { continue };
-        assert_eq!(message.offset(), *expected, "{:?} has a gap or goes back", places[place]);
+        let Some((expected, end)) = next.get_mut(&place) else {
+            continue;
+        };
+        assert_eq!(
+            message.offset(),
+            *expected,
+            "{:?} has a gap or goes back",
+            places[place]
+        );
         visit(place, &message);
         *expected += 1;
         moved = Instant::now();
@@ -80,7 +92,9 @@ pub fn read_ranges(
             next.remove(&place);
         }
     }
-    consumer.assign(&TopicPartitionList::new()).expect("an assignment");
+    consumer
+        .assign(&TopicPartitionList::new())
+        .expect("an assignment");
 }
 
 /// What a consumer saw that lives through all crashes: digests by place and offset.
@@ -101,12 +115,18 @@ impl LiveView {
         let consumer = consumer(address, "kill-nine-live");
         let mut list = TopicPartitionList::new();
         for place in places.iter() {
-            list.add_partition_offset(place.topic, place.partition, Offset::Offset(0)).expect("an offset");
+            list.add_partition_offset(place.topic, place.partition, Offset::Offset(0))
+                .expect("an offset");
         }
         consumer.assign(&list).expect("an assignment");
         let (view, stopped, places) = (Arc::clone(&seen), Arc::clone(&stop), Arc::clone(places));
         let thread = std::thread::spawn(move || watch(&consumer, &places, &view, &sender, &stopped));
-        LiveView { seen, faults, stop, thread: Some(thread) }
+        LiveView {
+            seen,
+            faults,
+            stop,
+            thread: Some(thread),
+        }
     }
 
     /// Waits; a fault that the reader meets ends the test at once.
@@ -139,7 +159,13 @@ impl Drop for LiveView {
     }
 }
 
-fn watch(consumer: &BaseConsumer, places: &[Place], view: &Mutex<Vec<Vec<u32>>>, faults: &Sender<String>, stop: &Stop) {
+fn watch(
+    consumer: &BaseConsumer,
+    places: &[Place],
+    view: &Mutex<Vec<Vec<u32>>>,
+    faults: &Sender<String>,
+    stop: &Stop,
+) {
     while !stop.is_stopped() {
         let message = match consumer.poll(Duration::from_millis(50)) {
             None => continue,
@@ -150,12 +176,16 @@ fn watch(consumer: &BaseConsumer, places: &[Place], view: &Mutex<Vec<Vec<u32>>>,
             }
             Some(Ok(message)) => message,
         };
-        let is_here = |place: &Place| place.topic == message.topic() && place.partition == message.partition();
+        let is_here =
+            |place: &Place| place.topic == message.topic() && place.partition == message.partition();
         let place = places.iter().position(is_here).expect("an assigned place");
         let mut view = view.lock().unwrap_or_else(PoisonError::into_inner);
         if message.offset() != view[place].len() as i64 {
             let (found, expected) = (message.offset(), view[place].len());
-            let _ = faults.send(format!("{:?}: live reader got offset {found}, want {expected}", places[place]));
+            let _ = faults.send(format!(
+                "{:?}: live reader got offset {found}, want {expected}",
+                places[place]
+            ));
             return;
         }
         view[place].push(digest(message.key(), message.payload()));
@@ -164,7 +194,9 @@ fn watch(consumer: &BaseConsumer, places: &[Place], view: &Mutex<Vec<Vec<u32>>>,
 
 /// Whether the error is the broker being away, which is the test's own doing.
 fn is_passing(error: &KafkaError) -> bool {
-    let Some(code) = error.rdkafka_error_code() else { return false };
+    let Some(code) = error.rdkafka_error_code() else {
+        return false;
+    };
     matches!(
         code,
         RDKafkaErrorCode::BrokerTransportFailure

@@ -51,7 +51,9 @@ impl Recount {
     /// When the event contradicts the ones before it, or answers what was not asked or answered before.
     pub fn count(&mut self, event: &Value, commands: &[Option<String>]) -> Result<(), String> {
         let at_ms = event["at_ms"].as_i64().ok_or("no at_ms")?;
-        check(at_ms >= self.at_ms, || format!("time falls from {} to {at_ms}", self.at_ms))?;
+        check(at_ms >= self.at_ms, || {
+            format!("time falls from {} to {at_ms}", self.at_ms)
+        })?;
         self.at_ms = at_ms;
         self.answer(event, commands)?;
         let kind = event["type"].as_str().ok_or("no type")?;
@@ -66,39 +68,54 @@ impl Recount {
             "released" => self.ended(event, Reservation::Released),
             "reservation_expired" => self.ended(event, Reservation::Expired),
             "sold_out" | "customer_limit" | "unknown_sku" => self.refused(event, kind),
-            "already_failed" => self.expect(event, |found, event| {
-                matches!(found, Some(Reservation::Refused(why)) if event["reason"] == *why)
-            }),
-            "already_committed" => self.expect(event, |found, _| matches!(found, Some(Reservation::Committed))),
+            "already_failed" => self.expect(
+                event,
+                |found, event| matches!(found, Some(Reservation::Refused(why)) if event["reason"] == *why),
+            ),
+            "already_committed" => {
+                self.expect(event, |found, _| matches!(found, Some(Reservation::Committed)))
+            }
             "already_released" => self.expect(event, |found, _| matches!(found, Some(Reservation::Released))),
             "unknown_reservation" => self.expect(event, |found, _| found.is_none()),
             "expired" => self.expect(event, |found, event| match found {
                 Some(Reservation::Held(hold)) => Some(hold.expires_at_ms) <= event["at_ms"].as_i64(),
                 found => matches!(found, Some(Reservation::Expired)),
             }),
-            "invalid" => check(event["reason"] == "malformed", || "a sensible command is invalid".to_owned()),
+            "invalid" => check(event["reason"] == "malformed", || {
+                "a sensible command is invalid".to_owned()
+            }),
             _ => Err("an outcome that no command of this test can have".to_owned()),
         }
     }
 
     /// Offsets of commands below `end` that no event answers.
     pub fn unanswered(&self, end: usize) -> Vec<usize> {
-        (0..end).filter(|offset| self.answered.get(*offset) != Some(&true)).collect()
+        (0..end)
+            .filter(|offset| self.answered.get(*offset) != Some(&true))
+            .collect()
     }
 
     fn answer(&mut self, event: &Value, commands: &[Option<String>]) -> Result<(), String> {
         let Some(offset) = event.get("command_offset") else {
-            return check(event["type"] == "reservation_expired", || "answers no command".to_owned());
+            return check(event["type"] == "reservation_expired", || {
+                "answers no command".to_owned()
+            });
         };
         let offset = offset.as_u64().ok_or("command_offset is no number")? as usize;
-        let asked = commands.get(offset).ok_or_else(|| format!("answers command {offset}, which is not there"))?;
+        let asked = commands
+            .get(offset)
+            .ok_or_else(|| format!("answers command {offset}, which is not there"))?;
         let nil = "00000000-0000-0000-0000-000000000000";
         let expected = asked.as_deref().unwrap_or(nil);
-        check(event["command"] == expected, || format!("command {offset} has id {expected}"))?;
+        check(event["command"] == expected, || {
+            format!("command {offset} has id {expected}")
+        })?;
         if self.answered.len() <= offset {
             self.answered.resize(offset + 1, false);
         }
-        check(!self.answered[offset], || format!("command {offset} is answered twice"))?;
+        check(!self.answered[offset], || {
+            format!("command {offset} is answered twice")
+        })?;
         self.answered[offset] = true;
         Ok(())
     }
@@ -118,29 +135,51 @@ impl Recount {
 
     fn reserved(&mut self, event: &Value) -> Result<(), String> {
         let id = text(event, "reservation")?;
-        check(!self.reservations.contains_key(&id), || "a known reservation is granted anew".to_owned())?;
+        check(!self.reservations.contains_key(&id), || {
+            "a known reservation is granted anew".to_owned()
+        })?;
         let customer = text(event, "customer")?;
         let lines = event["lines"].as_array().ok_or("no lines")?;
         let line = |line: &Value| Some((line["sku"].as_str()?.to_owned(), line["quantity"].as_u64()?));
-        let lines: Vec<(String, u64)> = lines.iter().map(line).collect::<Option<_>>().ok_or("a bad line")?;
+        let lines: Vec<(String, u64)> = lines
+            .iter()
+            .map(line)
+            .collect::<Option<_>>()
+            .ok_or("a bad line")?;
         for (sku, quantity) in &lines {
             let units = self.units.entry((customer.clone(), sku.clone())).or_default();
             *units += quantity;
-            let stock = self.stock.get_mut(sku).ok_or_else(|| format!("{sku} never arrived"))?;
+            let stock = self
+                .stock
+                .get_mut(sku)
+                .ok_or_else(|| format!("{sku} never arrived"))?;
             stock.held += quantity;
             let taken = stock.held + stock.sold;
-            check(taken <= stock.received, || format!("{sku} is OVERSOLD: {taken} of {}", stock.received))?;
+            check(taken <= stock.received, || {
+                format!("{sku} is OVERSOLD: {taken} of {}", stock.received)
+            })?;
             let limit = stock.limit.unwrap_or(u64::MAX);
-            check(*units <= limit, || format!("{customer} has {units} of {sku}, the limit is {limit}"))?;
+            check(*units <= limit, || {
+                format!("{customer} has {units} of {sku}, the limit is {limit}")
+            })?;
         }
         let expires_at_ms = event["expires_at_ms"].as_i64().ok_or("no expires_at_ms")?;
-        self.reservations.insert(id, Reservation::Held(Hold { customer, lines, expires_at_ms }));
+        self.reservations.insert(
+            id,
+            Reservation::Held(Hold {
+                customer,
+                lines,
+                expires_at_ms,
+            }),
+        );
         Ok(())
     }
 
     fn exists(&mut self, event: &Value) -> Result<(), String> {
         if event.get("reservation").is_none() {
-            let known = self.receipts.contains(event["command"].as_str().unwrap_or_default());
+            let known = self
+                .receipts
+                .contains(event["command"].as_str().unwrap_or_default());
             return check(known, || "goods are said to have arrived that did not".to_owned());
         }
         self.expect(event, |found, event| match found {
@@ -166,7 +205,9 @@ impl Recount {
             return Err(format!("ends what is {reservation:?}"));
         };
         let expired = matches!(how, Reservation::Expired);
-        check(expired == (hold.expires_at_ms <= self.at_ms), || format!("too early or too late for {hold:?}"))?;
+        check(expired == (hold.expires_at_ms <= self.at_ms), || {
+            format!("too early or too late for {hold:?}")
+        })?;
         let committed = matches!(how, Reservation::Committed);
         for (sku, quantity) in hold.lines {
             let stock = self.stock.get_mut(&sku).ok_or("held goods that never arrived")?;
@@ -182,15 +223,22 @@ impl Recount {
     }
 
     fn refused(&mut self, event: &Value, kind: &str) -> Result<(), String> {
-        let why = REFUSALS.into_iter().find(|refusal| *refusal == kind).ok_or("no refusal")?;
+        let why = REFUSALS
+            .into_iter()
+            .find(|refusal| *refusal == kind)
+            .ok_or("no refusal")?;
         let id = text(event, "reservation")?;
-        check(!self.reservations.contains_key(&id), || "a known reservation is refused anew".to_owned())?;
+        check(!self.reservations.contains_key(&id), || {
+            "a known reservation is refused anew".to_owned()
+        })?;
         self.reservations.insert(id, Reservation::Refused(why));
         let stock = self.stock.get(event["sku"].as_str().unwrap_or_default());
         match (kind, stock) {
             ("sold_out", Some(stock)) => {
                 let available = stock.received - stock.held - stock.sold;
-                check(event["available"] == available, || format!("{available} are available"))
+                check(event["available"] == available, || {
+                    format!("{available} are available")
+                })
             }
             ("unknown_sku", None) | ("customer_limit", Some(_)) => Ok(()),
             _ => Err("refused for an article that is known, or is not".to_owned()),
@@ -204,7 +252,10 @@ impl Recount {
 }
 
 fn text(event: &Value, field: &str) -> Result<String, String> {
-    event[field].as_str().map(str::to_owned).ok_or_else(|| format!("no {field}"))
+    event[field]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| format!("no {field}"))
 }
 
 fn check(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {

@@ -77,7 +77,8 @@ impl Crowd {
     fn receive(&mut self) -> Value {
         let number = self.random.between(0, ARTICLES);
         let quantity = self.random.between(1, 40);
-        let receipt = json!({"type": "receive", "id": self.id(), "sku": self.article(number), "quantity": quantity});
+        let receipt =
+            json!({"type": "receive", "id": self.id(), "sku": self.article(number), "quantity": quantity});
         remember(&mut self.receipts, receipt)
     }
 
@@ -127,7 +128,10 @@ impl Crowd {
 
     fn again_from_receipts(&mut self) -> Value {
         let index = self.random.between(0, self.receipts.len().max(1) as u64) as usize;
-        self.receipts.get(index).cloned().unwrap_or_else(|| self.receive())
+        self.receipts
+            .get(index)
+            .cloned()
+            .unwrap_or_else(|| self.receive())
     }
 
     fn article(&self, number: u64) -> String {

@@ -245,14 +245,19 @@ mod tests {
         let Ok(writer) = UringWriter::new(4) else { return };
         let slot = writer.attach(&path).unwrap();
         let pool = BufferPool::new(0);
-        for (token, error) in [Errno::CANCELED, Errno::INTR, Errno::AGAIN].into_iter().enumerate() {
+        for (token, error) in [Errno::CANCELED, Errno::INTR, Errno::AGAIN]
+            .into_iter()
+            .enumerate()
+        {
             let mut data = pool.take(8192);
             data.extend_from_slice(&[token as u8 + 1; 8192]);
             let (token, data) = (token as u64, data.freeze());
             let mut submission = writer.submission.lock().unwrap();
             let file = submission.files[slot.0 as usize].clone().unwrap();
             let position = 0;
-            submission.in_flight.insert(token, InFlight { file, position, data });
+            submission
+                .in_flight
+                .insert(token, InFlight { file, position, data });
             drop(submission);
             let mut ended = Vec::new();
             writer.finish(token, -error.raw_os_error(), &mut ended);
