@@ -327,7 +327,7 @@ fn journal_files(
         match files.add_spare() {
             // What is there can be read, and a flush sets files free.
             Err(error) if error.is_storage_full() => {
-                tracing::warn!(%error, "no space for another journal file")
+                tracing::warn!(%error, "no space for another journal file");
             }
             added => added?,
         }

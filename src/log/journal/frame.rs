@@ -87,7 +87,7 @@ impl FileHeader {
         };
         let possible = (1..=NUMBER_MAX).contains(&header.first_lsn)
             && header.incarnation <= NUMBER_MAX
-            && header.sequence <= i32::MAX as u32;
+            && i32::try_from(header.sequence).is_ok();
         (intact && possible).then_some(header)
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
     let is_number = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     let offset = is_number.then(|| digits.parse::<u64>().ok())??;
     // As in a batch's header, where offsets are signed: the offsets behind do not overflow.
-    (offset <= i64::MAX as u64).then_some(Offset(offset))
+    i64::try_from(offset).is_ok().then_some(Offset(offset))
 }
 
 #[cfg(test)]
