@@ -2,6 +2,8 @@
 //!
 //! `cargo run --release --no-default-features --example embed_log`
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use doorbuster::log::batch::{self, BatchBuilder, Record};
 use doorbuster::log::{Log, LogOptions, Offset, Timestamp, TopicSpec};
 

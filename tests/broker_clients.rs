@@ -1,6 +1,7 @@
 //! Unmodified clients against the broker: librdkafka through its Rust binding, and kcat.
 
 #![cfg(feature = "daemon")]
+#![expect(clippy::unwrap_used, reason = "a setup that fails is a failed test")]
 
 mod broker_support;
 
@@ -353,7 +354,7 @@ fn partitions_of(consumer: &BaseConsumer) -> Vec<i32> {
         .unwrap()
         .elements()
         .iter()
-        .map(|element| element.partition())
+        .map(rdkafka::topic_partition_list::TopicPartitionListElem::partition)
         .collect()
 }
 
@@ -471,9 +472,8 @@ fn kcat_writes_reads_and_lists() {
     let folder = tempfile::tempdir().unwrap();
     let broker = RunningBroker::start(folder.path());
     let address = broker.address.to_string();
-    let input = (0..100)
-        .map(|number| format!("line {number}\n"))
-        .collect::<String>();
+    let lines: Vec<String> = (0..100).map(|number| format!("line {number}\n")).collect();
+    let input = lines.concat();
     let written = kcat(&["-b", &address, "-t", "lines", "-P", "-z", "zstd"], &input);
     assert_eq!(written, "");
     let read = kcat(

@@ -2,8 +2,9 @@
 
 mod daemon;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -219,6 +220,48 @@ fn a_signal_right_after_the_ready_line_ends_with_success() {
 }
 
 #[test]
+fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
+    let folder = folder();
+    let daemon = Daemon::started_by(&mut serve_with_descriptors(folder.path(), 128));
+    let client = Client::new(&daemon.address());
+    for number in 0..10 {
+        client.create_topic(&format!("during-{number}"), 1);
+    }
+    assert_eq!(client.produce("during-0", 0, b"before"), Ok(0));
+    let connect = || TcpStream::connect(daemon.address());
+    let crowd: Vec<TcpStream> = (0..300).map_while(|_| connect().ok()).collect();
+    assert_eq!(crowd.len(), 300);
+    // Each partition needs files when its records are flushed.
+    for number in 1..10 {
+        assert_eq!(client.produce(&format!("during-{number}"), 0, b"during"), Ok(0));
+    }
+    let stopped = daemon.stop(signal_named("SIGTERM"));
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    drop(crowd);
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    assert_eq!(client.read_all("during-0", 0), [b"before".to_vec()]);
+    for number in 1..10 {
+        assert_eq!(
+            client.read_all(&format!("during-{number}"), 0),
+            [b"during".to_vec()]
+        );
+    }
+}
+
+/// A daemon that may open that many files and connections together.
+fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n $0 && exec \"$@\"", &count.to_string()]);
+    let daemon = serve();
+    command.arg(daemon.get_program()).args(daemon.get_args());
+    command
+        .args(["--listen", "127.0.0.1:0", "--data-dir"])
+        .arg(folder);
+    command
+}
+
+#[test]
 fn flags_win_over_the_environment_and_that_over_the_file() {
     let folder = folder();
     let config = folder.path().join("doorbuster.toml");
@@ -285,7 +328,7 @@ fn a_full_disk_refuses_records_keeps_reading_and_recovers() {
     match disk {
         Ok(disk) => fill_and_free(disk.path()),
         Err(why) => {
-            eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel")
+            eprintln!("NOTHING CAN BE MOUNTED ({why}): the full disk is NOT TRIED with the real kernel");
         }
     }
 }
@@ -300,7 +343,6 @@ fn fill_and_free(disk: &Path) {
     assert_eq!(client.commit("early", "filling", 0, 0), Ok(()));
     let mut random = Random::new(64);
     let (acknowledged, error) = fill(&client, &mut random);
-    println!("full after {} records: {error}", acknowledged.len());
     // Kafka calls this error retriable: producers that are set up to do so keep trying.
     let storage_error = KafkaError::MessageProduction(RDKafkaErrorCode::KafkaStorageError);
     assert_eq!(error, storage_error);
@@ -315,6 +357,17 @@ fn fill_and_free(disk: &Path) {
         client.commit("readers", "filling", 0, half),
         Ok(()),
         "committing offsets goes on"
+    );
+    assert_eq!(client.committed("readers", "filling", 0), Some(half));
+
+    // Recovery needs no free byte.
+    daemon.kill_nine();
+    let daemon = Daemon::start(&data, "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    assert_eq!(
+        client.read_all("filling", 0),
+        acknowledged,
+        "the full disk is read after a crash"
     );
     assert_eq!(client.committed("readers", "filling", 0), Some(half));
 
@@ -344,10 +397,10 @@ fn fill(client: &Client, random: &mut Random) -> (Vec<Vec<u8>>, KafkaError) {
     panic!("a disk of 64 MiB took {TRIES_MAX} records of 100 kB");
 }
 
-/// Produces until a record is taken again, and 20 more.
+/// Produces until a record is taken again, and 5 more.
 fn produce_until_taken(client: &Client, mut acknowledged: Vec<Vec<u8>>, random: &mut Random) -> Vec<Vec<u8>> {
     let begun = Instant::now();
-    let goal = acknowledged.len() + 21;
+    let goal = acknowledged.len() + 6;
     while acknowledged.len() < goal {
         let value = random.bytes(100_000);
         match client.produce("filling", 0, &value) {

@@ -27,7 +27,7 @@ fn an_idle_daemon_takes_little_memory_and_no_time() {
     std::thread::sleep(SETTLING);
     let before = busy(daemon.pid());
     std::thread::sleep(WATCHED);
-    let busy = busy(daemon.pid()) - before;
+    let busy = busy(daemon.pid()).saturating_sub(before);
     let resident_kib = resident_kib(daemon.pid());
     println!("idle: {resident_kib} KiB resident, {busy:?} busy in {WATCHED:?}");
     assert!(

@@ -5,9 +5,12 @@
     reason = "a helper of a test fails the test by panicking"
 )]
 
+mod daemon;
+
 use std::path::Path;
 use std::process::{Command, Output};
 
+use daemon::{Daemon, signal_named};
 use doorbuster::commerce::load::report::{Report, Verdict};
 
 /// A sale that is over in a few seconds, also in a debug build on a busy machine.
@@ -149,6 +152,28 @@ fn a_given_data_folder_is_kept() {
     let again = doorbuster(folder.path(), &all);
     let report: Report = serde_json::from_slice(&again.stdout).unwrap();
     assert_eq!(report.verdict, Verdict::Correct, "{report}");
+}
+
+#[test]
+fn sales_at_a_running_daemon_are_correct_one_after_the_other() {
+    let folder = folder();
+    let daemon = Daemon::start(&folder.path().join("data"), "127.0.0.1:0");
+    let address = daemon.address();
+    for seed in ["1", "2"] {
+        let all = [
+            &["flash-sale", "--json", "--bootstrap", &address, "--seed", seed][..],
+            &SMALL,
+        ]
+        .concat();
+        let output = doorbuster(folder.path(), &all);
+        let report: Report = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(
+            (report.verdict, output.status.code()),
+            (Verdict::Correct, Some(0)),
+            "{report}"
+        );
+    }
+    assert_eq!(daemon.stop(signal_named("SIGTERM")).code, Some(0));
 }
 
 #[test]

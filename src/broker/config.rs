@@ -53,7 +53,7 @@ impl Default for BrokerConfig {
             offsets_topic_partitions: 1,
             group_initial_rebalance_delay: Duration::from_secs(3),
             group_session_timeout_min: Duration::from_secs(6),
-            group_session_timeout_max: Duration::from_secs(30 * 60),
+            group_session_timeout_max: Duration::from_mins(30),
             group_members_max: 10_000,
             groups_max: 100_000,
             frame_size_max_bytes: 100 * 1024 * 1024,
@@ -62,7 +62,7 @@ impl Default for BrokerConfig {
             requests_size_max_bytes: 512 * 1024 * 1024,
             fetch_size_max_bytes: 55 * 1024 * 1024,
             frame_timeout: Duration::from_secs(30),
-            write_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(5),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -46,37 +46,57 @@ impl PartitionRead {
 
 /// Reads `fetches` in order; waits for new records while there is less than asked for and nothing is wrong.
 pub(super) async fn fetch(
-    fetches: &[PartitionFetch],
+    fetches: &Arc<[PartitionFetch]>,
     bounds: FetchBounds,
     shutdown: &CancellationToken,
 ) -> Vec<PartitionRead> {
     let deadline = Instant::now() + bounds.max_wait;
     loop {
-        let mut reads = read_all(fetches, bounds.max_bytes);
-        let mut size_bytes: usize = reads.iter().map(PartitionRead::size_bytes).sum();
-        if 0 < size_bytes && size_bytes < bounds.min_bytes {
-            size_bytes = read_on(fetches, &mut reads, size_bytes, bounds.max_bytes);
-        }
+        let reads = read_enough(fetches, bounds).await;
+        let size_bytes: usize = reads.iter().map(PartitionRead::size_bytes).sum();
         let has_error = reads.iter().any(|read| !read.error.is_none());
         if size_bytes >= bounds.min_bytes || has_error || fetches.is_empty() || bounds.max_wait.is_zero() {
             return reads;
         }
         tokio::select! {
             () = any_above(fetches, &reads) => {}
-            () = tokio::time::sleep_until(deadline) => return read_all(fetches, bounds.max_bytes),
+            () = tokio::time::sleep_until(deadline) => return read_enough(fetches, bounds).await,
             () = shutdown.cancelled() => return reads,
         }
     }
 }
 
+/// Reads everything, on a thread for blocking work where the disk may have to be waited for.
+async fn read_enough(fetches: &Arc<[PartitionFetch]>, bounds: FetchBounds) -> Vec<PartitionRead> {
+    let is_in_memory = |fetch: &PartitionFetch| {
+        u64::try_from(fetch.from).is_ok_and(|from| fetch.partition.is_in_memory(Offset(from)))
+    };
+    if fetches.iter().all(is_in_memory) {
+        return read_now(fetches, bounds);
+    }
+    let shared = Arc::clone(fetches);
+    let read = tokio::task::spawn_blocking(move || read_now(&shared, bounds)).await;
+    read.unwrap_or_else(|_| {
+        let unavailable = PartitionRead {
+            error: ErrorCode::KAFKA_STORAGE_ERROR,
+            ..PartitionRead::default()
+        };
+        vec![unavailable; fetches.len()]
+    })
+}
+
+fn read_now(fetches: &[PartitionFetch], bounds: FetchBounds) -> Vec<PartitionRead> {
+    let mut reads = read_all(fetches, bounds.max_bytes);
+    let size_bytes: usize = reads.iter().map(PartitionRead::size_bytes).sum();
+    if 0 < size_bytes && size_bytes < bounds.min_bytes {
+        read_on(fetches, &mut reads, size_bytes, bounds.max_bytes);
+    }
+    reads
+}
+
 /// Reads on where a read stopped short of the high watermark, as happens at the end of a segment: what is
-/// there must not be waited for. Returns the size of all reads.
-fn read_on(
-    fetches: &[PartitionFetch],
-    reads: &mut [PartitionRead],
-    mut size_bytes: usize,
-    max_bytes: usize,
-) -> usize {
+/// there must not be waited for.
+fn read_on(fetches: &[PartitionFetch], reads: &mut [PartitionRead], mut size_bytes: usize, max_bytes: usize) {
     for (fetch, read) in fetches.iter().zip(reads) {
         while let Some(next) = next_offset(&read.records).filter(|next| *next < read.high_watermark) {
             let left = fetch
@@ -94,7 +114,6 @@ fn read_on(
             size_bytes += more_bytes;
         }
     }
-    size_bytes
 }
 
 /// The offset behind the last record of whole batches.
@@ -105,20 +124,49 @@ fn next_offset(records: &[Bytes]) -> Option<Offset> {
 
 /// Resolves when the high watermark of any partition is above what was read.
 async fn any_above(fetches: &[PartitionFetch], reads: &[PartitionRead]) {
+    let mut registered = Registered { fetches, waker: None };
     poll_fn(|context| {
-        let moved = fetches
-            .iter()
-            .zip(reads)
-            .any(|(fetch, read)| fetch.partition.high_watermark() > read.high_watermark);
-        if moved {
+        let mut pairs = fetches.iter().zip(reads);
+        if pairs.any(|(fetch, read)| fetch.partition.high_watermark() > read.high_watermark) {
             return Poll::Ready(());
         }
+        registered.replace(context.waker());
         for (fetch, read) in fetches.iter().zip(reads) {
             fetch.partition.wake_above(read.high_watermark, context.waker());
         }
         Poll::Pending
     })
     .await;
+}
+
+/// The waker that partitions hold for a long poll; taken back when the poll ends.
+struct Registered<'a> {
+    fetches: &'a [PartitionFetch],
+    waker: Option<Waker>,
+}
+
+impl Registered<'_> {
+    fn replace(&mut self, waker: &Waker) {
+        if self.waker.as_ref().is_some_and(|known| known.will_wake(waker)) {
+            return;
+        }
+        self.take_back();
+        self.waker = Some(waker.clone());
+    }
+
+    fn take_back(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            for fetch in self.fetches {
+                fetch.partition.forget_waker(&waker);
+            }
+        }
+    }
+}
+
+impl Drop for Registered<'_> {
+    fn drop(&mut self) {
+        self.take_back();
+    }
 }
 
 fn read_all(fetches: &[PartitionFetch], max_bytes: usize) -> Vec<PartitionRead> {

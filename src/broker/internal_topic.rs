@@ -75,7 +75,10 @@ pub(super) fn append(
     records: Vec<KeyedRecord>,
 ) -> Result<Append, StateError> {
     let batch = build_batch(now_ms, records).ok_or(StateError::TooLarge { topic })?;
+    // Commits go on while a full disk refuses records.
     partition
+        .clone()
+        .with_reserve()
         .append(batch)
         .map_err(|source| StateError::Append { topic, source })
 }

@@ -65,12 +65,11 @@ impl Node {
 
     /// Host and port at which the client of `context` reaches this broker.
     pub(super) fn advertised(&self, context: &Context) -> (StrBytes, i32) {
-        match &self.config.advertised {
-            Some((host, port)) => (StrBytes::from(host.as_str()), i32::from(*port)),
-            None => {
-                let host = context.local.ip().to_canonical().to_string();
-                (StrBytes::from(host), i32::from(context.local.port()))
-            }
+        if let Some((host, port)) = &self.config.advertised {
+            (StrBytes::from(host.as_str()), i32::from(*port))
+        } else {
+            let host = context.local.ip().to_canonical().to_string();
+            (StrBytes::from(host), i32::from(context.local.port()))
         }
     }
 

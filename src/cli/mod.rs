@@ -5,6 +5,7 @@
 mod bench;
 mod config;
 mod daemon;
+mod descriptors;
 mod flash_sale;
 mod live_view;
 mod output;

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::config::{Layer, ServeConfig};
 use super::daemon::{Daemon, StopSignals};
+use super::descriptors::connections_allowed;
 use super::{EXIT_FAILURE, output};
 
 /// What `doorbuster serve --help` says below the options.
@@ -100,6 +101,7 @@ fn check_reach(config: &ServeConfig) -> anyhow::Result<()> {
 
 fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
     let folder = config.data_dir.clone();
+    let connections_allowed = connections_allowed();
     let log = Log::open(
         &folder,
         LogOptions {
@@ -110,7 +112,15 @@ fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
     .with_context(|| format!("opening data folder {}", folder.display()))?;
     let write_path = log.status().write_path;
     let failed = watch(&log)?;
-    let mut daemon = Daemon::start(log, broker_config(config))?;
+    let mut broker_config = broker_config(config);
+    if broker_config.connections_max > connections_allowed {
+        tracing::info!(
+            connections_allowed,
+            "the limit of open files allows fewer connections"
+        );
+        broker_config.connections_max = connections_allowed;
+    }
+    let mut daemon = Daemon::start(log, broker_config)?;
     // Before the ready line: whoever reads it may send a signal at once.
     let mut signals = daemon.run_until(async { StopSignals::new() })??;
     output::status(&format!(

@@ -16,6 +16,12 @@ use super::partition_state::PartitionState;
 use super::topic::Topic;
 use super::{AppendError, LogFailed, LogOptions};
 
+/// The journal runs low when less than this share of one file is left: a quarter, 8 MiB by default.
+const JOURNAL_LOW_SHARE: u64 = 4;
+
+/// What an append takes from the journal beside its own bytes at most. 64 KiB: some frames and their padding.
+const JOURNAL_SLACK_BYTES: usize = 64 * 1024;
+
 /// The state behind every handle of one log.
 pub struct Core {
     pub(super) environment: Environment,
@@ -32,6 +38,10 @@ pub struct Core {
     dirty: Mutex<Vec<Arc<PartitionState>>>,
     unflushed_bytes: AtomicUsize,
     storage_full: AtomicBool,
+    /// Whether a spare journal file found no room, so that it is told once.
+    spare_refused: AtomicBool,
+    /// Bytes that the journal takes before a file must be freed.
+    journal_free_bytes: AtomicU64,
     flusher: Mutex<Flusher>,
     pub(super) topics: RwLock<BTreeMap<String, Arc<Topic>>>,
     /// Held while a topic is created or deleted; the largest partition number used.
@@ -89,6 +99,8 @@ impl Core {
             dirty: Mutex::new(parts.dirty),
             unflushed_bytes: AtomicUsize::new(parts.unflushed_bytes),
             storage_full: AtomicBool::new(false),
+            spare_refused: AtomicBool::new(false),
+            journal_free_bytes: AtomicU64::new(0),
             flusher: Mutex::new(parts.flusher),
             topics: RwLock::default(),
             last_partition: Mutex::new(parts.last_partition),
@@ -116,13 +128,19 @@ impl Core {
         &self.progress
     }
 
-    /// Refuses appends when the log has stopped or the disk is full.
-    pub fn check_writable(&self) -> Result<(), AppendError> {
+    /// Refuses appends when the log has stopped or the disk is full. One that `uses_reserve` is taken from a
+    /// full disk as long as the journal surely has room for it.
+    pub fn check_writable(&self, size_bytes: usize, uses_reserve: bool) -> Result<(), AppendError> {
         self.check_running()?;
-        if self.storage_full.load(Ordering::Acquire) {
-            return Err(AppendError::StorageFull);
+        if !self.storage_full.load(Ordering::Acquire) {
+            return Ok(());
         }
-        Ok(())
+        // The group's frame and the rounding to blocks; a file's end may be too small for the next group.
+        let needed = self.queue.size_bytes() + 2 * size_bytes + JOURNAL_SLACK_BYTES;
+        if uses_reserve && needed as u64 <= self.journal_free_bytes.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        Err(AppendError::StorageFull)
     }
 
     /// The failure that stopped the log, if one did.
@@ -221,12 +239,23 @@ impl Core {
             }
             self.reap(&mut writer)?;
         };
+        self.watch_journal(writer.free_bytes());
         let work_left = writer.has_in_flight() || !self.queue.is_empty();
         drop(writer);
         if work_left && driven == Driven::Reached {
             self.ring_journal();
         }
         Ok(driven)
+    }
+
+    /// Begins a flush when the journal runs low, so that a full disk is found while the journal still takes
+    /// what is on its way and what must go on.
+    fn watch_journal(&self, free_bytes: u64) {
+        let before = self.journal_free_bytes.swap(free_bytes, Ordering::AcqRel);
+        let low = self.options.journal_file_size_bytes / JOURNAL_LOW_SHARE;
+        if self.has_threads && before >= low && free_bytes < low {
+            self.flusher_bell.ring();
+        }
     }
 
     fn reap(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<(), LogFailed> {
@@ -309,15 +338,18 @@ impl Core {
         Ok(())
     }
 
-    /// Adds a file; false if the disk has no room, and the journal goes on with the files it has.
+    /// Adds a file to the journal; false if the disk has no room for it.
     fn add_journal_file(&self) -> Result<bool, LogFailed> {
         match self.files.add_spare() {
             Ok(()) => {
+                self.spare_refused.store(false, Ordering::Release);
                 self.ring_journal();
                 Ok(true)
             }
             Err(error) if error.is_storage_full() => {
-                tracing::warn!(%error, "no space for another journal file");
+                if !self.spare_refused.swap(true, Ordering::AcqRel) {
+                    tracing::warn!(%error, "no space for another journal file, going on with those there are");
+                }
                 Ok(false)
             }
             Err(error) => Err(self.fail(&error)),
@@ -364,6 +396,13 @@ enum Driven {
     Elsewhere,
     /// All journal files are full.
     NeedsSpace,
+}
+
+impl JournalError {
+    /// Whether the disk had no room.
+    pub(super) fn is_storage_full(&self) -> bool {
+        matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
+    }
 }
 
 #[cfg(test)]

@@ -213,6 +213,8 @@ impl Log {
         let metadata = Partition {
             core: Arc::clone(core),
             state: Arc::clone(&core.metadata),
+            // Deleting a topic is how a full disk becomes free.
+            uses_reserve: record.is_none(),
         };
         Ok(metadata.append(batch)?.wait()?)
     }
@@ -227,6 +229,7 @@ fn insert_topic(
     let of = |state| Partition {
         core: Arc::clone(core),
         state,
+        uses_reserve: false,
     };
     let partitions = states.into_iter().map(of).collect();
     let topic = Arc::new(Topic {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::io::BLOCK_SIZE_BYTES;
 use super::journal::file_size_min_bytes;
 
 /// Largest record batch by default. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
@@ -23,6 +24,10 @@ pub const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
 const _: () = assert!(file_size_min_bytes(BATCH_SIZE_MAX_BYTES) < JOURNAL_FILE_SIZE_BYTES);
 const _: () = assert!((BATCH_SIZE_MAX_BYTES as u64) < SEGMENT_SIZE_MAX_BYTES);
+
+/// The share of the disk that one journal file takes at most: a sixteenth, so that all eight take half of a
+/// small disk. From 512 MiB on it makes no difference.
+const JOURNAL_FILE_DISK_SHARE: u64 = 16;
 
 /// How a log is opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,5 +56,42 @@ impl Default for LogOptions {
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
         }
+    }
+}
+
+impl LogOptions {
+    /// These options on a disk of that size: on a small one the journal is smaller, and flushed sooner.
+    pub(super) fn fitted_to(self, disk_size_bytes: u64) -> LogOptions {
+        let block = BLOCK_SIZE_BYTES as u64;
+        let share = disk_size_bytes / JOURNAL_FILE_DISK_SHARE / block * block;
+        let size_bytes = share.min(self.journal_file_size_bytes);
+        let size_bytes = size_bytes.max(file_size_min_bytes(self.batch_size_max_bytes));
+        let journal_file_size_bytes = size_bytes.next_multiple_of(block);
+        let files_bytes = usize::try_from(2 * journal_file_size_bytes).unwrap_or(usize::MAX);
+        LogOptions {
+            journal_file_size_bytes,
+            flush_size_bytes: self.flush_size_bytes.min(files_bytes),
+            ..self
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_small_disk_gets_a_small_journal() {
+        let options = LogOptions::default();
+        let sizes = |disk_size_bytes| {
+            let fitted = options.clone().fitted_to(disk_size_bytes);
+            (fitted.journal_file_size_bytes, fitted.flush_size_bytes)
+        };
+        let unchanged = (JOURNAL_FILE_SIZE_BYTES, FLUSH_SIZE_BYTES);
+        assert_eq!(sizes(u64::MAX), unchanged);
+        assert_eq!(sizes(512 * 1024 * 1024), unchanged);
+        assert_eq!(sizes(160_000_001), (9_998_336, 19_996_672));
+        let least = file_size_min_bytes(BATCH_SIZE_MAX_BYTES);
+        assert_eq!(sizes(0), (least, 2 * least as usize));
     }
 }

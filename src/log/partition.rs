@@ -20,6 +20,7 @@ use super::{Offset, PartitionId, Timestamp};
 pub struct Partition {
     pub(super) core: Arc<Core>,
     pub(super) state: Arc<PartitionState>,
+    pub(super) uses_reserve: bool,
 }
 
 impl fmt::Debug for Partition {
@@ -34,6 +35,16 @@ impl Partition {
     /// The partition's number in the log.
     pub fn id(&self) -> PartitionId {
         self.state.id()
+    }
+
+    /// A handle whose appends go on while the disk is full, as long as the journal has room: for records that
+    /// must go on, such as commits of offsets and ends of holds, and never for what clients send.
+    #[must_use]
+    pub fn with_reserve(self) -> Partition {
+        Partition {
+            uses_reserve: true,
+            ..self
+        }
     }
 
     /// Appends one v2 record batch; its base offset is assigned here, its bytes are kept verbatim.
@@ -59,7 +70,7 @@ impl Partition {
             });
         }
         let header = validate(&batch)?;
-        self.core.check_writable()?;
+        self.core.check_writable(batch.len(), self.uses_reserve)?;
         let (sequence, base_offset) = self.state.enqueue(self.core.queue(), &header, batch, expected)?;
         Ok(Append {
             core: Arc::clone(&self.core),
@@ -109,6 +120,17 @@ impl Partition {
     /// Wakes `waker` once the high watermark is above `offset`; at once if it is already.
     pub fn wake_above(&self, offset: Offset, waker: &Waker) {
         self.state.wake_above(offset, waker);
+    }
+
+    /// Forgets `waker`: whoever gave it up waiting. Without this a partition that never grows would keep the
+    /// wakers of clients that are long gone.
+    pub fn forget_waker(&self, waker: &Waker) {
+        self.state.forget_waker(waker);
+    }
+
+    /// Whether a read from `from` is served from memory; others may wait for the disk.
+    pub fn is_in_memory(&self, from: Offset) -> bool {
+        self.state.is_in_memory(from)
     }
 
     /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.

@@ -337,6 +337,22 @@ impl PartitionState {
         }
     }
 
+    /// Forgets a waker whose owner no longer waits.
+    pub fn forget_waker(&self, waker: &Waker) {
+        lock(&self.waiters)
+            .wakers
+            .retain(|(_, other)| !other.will_wake(waker));
+    }
+
+    /// Whether a read from `from` needs no segment.
+    pub fn is_in_memory(&self, from: Offset) -> bool {
+        if from >= self.high_watermark() {
+            return true;
+        }
+        let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
+        tail.first_offset().is_some_and(|first| first <= from)
+    }
+
     /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.
     pub fn wait_above(&self, offset: Offset, timeout: Duration) -> bool {
         // None is further away than the clock reaches: for ever.

@@ -13,8 +13,8 @@ use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
 use super::core::{Core, CoreParts};
 use super::flusher::Flusher;
 use super::io::aligned::BufferPool;
-use super::io::{BLOCK_SIZE_BYTES, Disk, DurableWriter, Environment, OpenMode};
-use super::journal::{JournalFiles, Replay, Writer, WriterStart, file_size_min_bytes, replay};
+use super::io::{Disk, DurableWriter, Environment, OpenMode};
+use super::journal::{JournalFiles, Replay, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
 use super::partition_state::{PartitionPlace, PartitionState};
 use super::segment::SegmentOptions;
@@ -66,6 +66,10 @@ pub fn open(
             },
             _ => io_error("lock", &folder.join(LOCK_FILE))(error),
         })?;
+    let disk_size_bytes = disk
+        .size_bytes(folder)
+        .map_err(io_error("ask for the size of", folder))?;
+    let options = options.fitted_to(disk_size_bytes);
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
     let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
@@ -311,26 +315,22 @@ fn journal_files(
     options: &LogOptions,
     found: Replay,
 ) -> Result<Arc<JournalFiles>, OpenError> {
-    let file_size_bytes = options
-        .journal_file_size_bytes
-        .max(file_size_min_bytes(options.batch_size_max_bytes))
-        .next_multiple_of(BLOCK_SIZE_BYTES as u64);
     let files = JournalFiles::new(
         Arc::clone(disk),
         Arc::clone(device),
         folder,
-        file_size_bytes,
+        options.journal_file_size_bytes,
         found.needed,
         found.free,
     )?;
-    if files.wants_spare() {
-        match files.add_spare() {
-            // What is there can be read, and a flush sets files free.
-            Err(error) if error.is_storage_full() => {
-                tracing::warn!(%error, "no space for another journal file");
-            }
-            added => added?,
+    if files.wants_spare()
+        && let Err(error) = files.add_spare()
+    {
+        // A full disk is no reason to stay away: the flusher frees a file, or appends are refused.
+        if !error.is_storage_full() || !files.has_any() {
+            return Err(error.into());
         }
+        tracing::warn!(%error, "no space for another journal file, going on with those there are");
     }
     Ok(Arc::new(files))
 }

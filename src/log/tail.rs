@@ -24,6 +24,11 @@ impl Tail {
         self.batches.push_back(batch);
     }
 
+    /// The first offset in memory.
+    pub fn first_offset(&self) -> Option<Offset> {
+        self.batches.front().map(|batch| batch.base_offset)
+    }
+
     /// The batches from `from` on.
     pub fn batches_from(&self, from: Offset) -> Vec<StoredBatch> {
         let start = self.batches.partition_point(|batch| batch.base_offset < from);

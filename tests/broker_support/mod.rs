@@ -1,5 +1,8 @@
 //! A broker for tests: on a free port, over a folder that outlives it, on threads of its own.
 
+#[allow(dead_code, reason = "not every test talks bytes")]
+pub mod wire;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread::JoinHandle;
@@ -29,6 +32,7 @@ pub fn config() -> BrokerConfig {
 
 impl RunningBroker {
     /// Starts a broker over `folder`.
+    #[allow(dead_code, reason = "not every test is content with the defaults")]
     pub fn start(folder: &Path) -> RunningBroker {
         RunningBroker::start_with(folder, config())
     }

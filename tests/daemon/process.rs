@@ -92,7 +92,7 @@ impl Daemon {
     pub fn refused_by(command: &mut Command) -> Ended {
         let started = Instant::now();
         let (child, stderr) = spawn(command);
-        wait(child, &stderr, Vec::new(), started)
+        wait(child, &stderr, &[], started)
     }
 
     /// Where the daemon listens, as its ready line says.
@@ -127,7 +127,7 @@ impl Daemon {
         let status = ended.map(|said| (self.child.wait().expect("the daemon ended"), said));
         let (status, said) =
             status.unwrap_or_else(|| panic!("still runs {END_MAX:?} after {signal:?}: {lines:#?}"));
-        ended_with(status, said, asked)
+        ended_with(status, &said, asked)
     }
 }
 
@@ -136,7 +136,8 @@ impl Drop for Daemon {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            eprintln!("--- the daemon said:\n{}\n---", self.said().join("\n"));
+            #[expect(clippy::print_stderr, reason = "a failing test shows what the daemon said")]
+            let () = eprintln!("--- the daemon said:\n{}\n---", self.said().join("\n"));
         }
     }
 }
@@ -177,12 +178,12 @@ fn ready_address(line: &str) -> Option<SocketAddr> {
         .find_map(|word| word.parse().ok())
 }
 
-fn wait(mut child: Child, stderr: &Receiver<String>, lines: Vec<String>, since: Instant) -> Ended {
-    let Some(said) = wait_for_end(stderr, &lines) else {
+fn wait(mut child: Child, stderr: &Receiver<String>, lines: &[String], since: Instant) -> Ended {
+    let Some(said) = wait_for_end(stderr, lines) else {
         let _ = child.kill();
         panic!("still runs after {END_MAX:?}: {lines:#?}");
     };
-    ended_with(child.wait().expect("the process ended"), said, since)
+    ended_with(child.wait().expect("the process ended"), &said, since)
 }
 
 /// All lines up to the end of the process; none if it does not end in time.
@@ -198,7 +199,7 @@ fn wait_for_end(stderr: &Receiver<String>, lines: &[String]) -> Option<Vec<Strin
     }
 }
 
-fn ended_with(status: ExitStatus, said: Vec<String>, since: Instant) -> Ended {
+fn ended_with(status: ExitStatus, said: &[String], since: Instant) -> Ended {
     Ended {
         code: status.code(),
         stderr: said.join("\n"),

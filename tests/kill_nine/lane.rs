@@ -47,6 +47,18 @@ impl Stop {
         self.stopped.store(true, Ordering::Release);
     }
 
+    /// Lets time pass between bursts of load.
+    pub fn pause(&self, pause: Duration) {
+        let end = Instant::now() + pause;
+        while !self.is_stopped() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::park_timeout(left);
+        }
+    }
+
     /// Whether it should end.
     pub fn is_stopped(&self) -> bool {
         self.stopped.load(Ordering::Acquire)
@@ -170,18 +182,6 @@ impl Lane {
             "lane {} still has {left} records in flight after {limit:?}",
             self.id
         );
-    }
-
-    /// Lets time pass between bursts.
-    pub fn pause(&self, pause: Duration, stop: &Stop) {
-        let end = Instant::now() + pause;
-        while !stop.is_stopped() {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            std::thread::park_timeout(left);
-        }
     }
 
     fn wait_for_room(&self, stop: &Stop) -> bool {

@@ -200,15 +200,15 @@ impl Recount {
     }
 
     fn ended(&mut self, event: &Value, how: Reservation) -> Result<(), String> {
-        let reservation = self.reservations.get_mut(&text(event, "reservation")?);
-        let Some(Reservation::Held(hold)) = reservation.as_deref().cloned() else {
-            return Err(format!("ends what is {reservation:?}"));
-        };
         let expired = matches!(how, Reservation::Expired);
+        let committed = matches!(how, Reservation::Committed);
+        let before = self.reservations.insert(text(event, "reservation")?, how);
+        let Some(Reservation::Held(hold)) = before else {
+            return Err(format!("ends what is {before:?}"));
+        };
         check(expired == (hold.expires_at_ms <= self.at_ms), || {
             format!("too early or too late for {hold:?}")
         })?;
-        let committed = matches!(how, Reservation::Committed);
         for (sku, quantity) in hold.lines {
             let stock = self.stock.get_mut(&sku).ok_or("held goods that never arrived")?;
             stock.held -= quantity;
@@ -218,7 +218,6 @@ impl Recount {
                 *units -= quantity;
             }
         }
-        reservation.map(|reservation| *reservation = how);
         Ok(())
     }
 

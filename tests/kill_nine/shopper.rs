@@ -49,7 +49,7 @@ pub fn storm(lane: &Lane, places: &[PlaceIndex], mut random: Random, stop: &Stop
                 }
             }
         }
-        lane.pause(Duration::from_millis(random.between(0, 12)), stop);
+        stop.pause(Duration::from_millis(random.between(0, 12)));
     }
 }
 

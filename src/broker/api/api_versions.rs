@@ -1,4 +1,4 @@
-//! ApiVersions: what this broker serves.
+//! `ApiVersions`: what this broker serves.
 
 use kafka_wire::api_versions_response::ApiVersion;
 use kafka_wire::{ApiVersionsRequest, ApiVersionsResponse};

@@ -1,4 +1,4 @@
-//! DescribeCluster: this broker is the cluster.
+//! `DescribeCluster`: this broker is the cluster.
 
 use kafka_wire::describe_cluster_response::DescribeClusterBroker;
 use kafka_wire::{DescribeClusterRequest, DescribeClusterResponse};

@@ -1,4 +1,4 @@
-//! DescribeConfigs: every configuration of topics and of the broker, with where its value comes from.
+//! `DescribeConfigs`: every configuration of topics and of the broker, with where its value comes from.
 
 use kafka_wire::describe_configs_request::DescribeConfigsResource;
 use kafka_wire::describe_configs_response::{
@@ -7,6 +7,7 @@ use kafka_wire::describe_configs_response::{
 use kafka_wire::{DescribeConfigsRequest, DescribeConfigsResponse};
 use kafka_wire_core::StrBytes;
 
+use super::super::config::BrokerConfig;
 use super::super::node::{Context, NODE_ID, Node};
 use super::super::protocol::ErrorCode;
 use super::topic_configs::{ConfigType, TOPIC_CONFIGS};
@@ -113,110 +114,128 @@ fn topic_entries(topic: &Topic) -> Vec<Entry> {
 }
 
 fn broker_entries(node: &Node) -> Vec<Entry> {
-    let config = &node.config;
-    let entry = |name, kind, value: String, documentation| Entry {
+    let mut entries = address_entries(&node.config);
+    entries.extend(topic_default_entries(&node.config));
+    entries.extend(limit_entries(&node.config));
+    entries.sort_by_key(|entry| entry.name);
+    entries
+}
+
+fn broker_entry(
+    name: &'static str,
+    kind: ConfigType,
+    value: &dyn std::fmt::Display,
+    documentation: &'static str,
+) -> Entry {
+    Entry {
         name,
-        value,
+        value: value.to_string(),
         source: SOURCE_STATIC_BROKER,
         kind,
         read_only: true,
         documentation,
         default: None,
-    };
+    }
+}
+
+fn address_entries(config: &BrokerConfig) -> Vec<Entry> {
+    use ConfigType::{Int, String};
+    let listeners = format!("PLAINTEXT://{}", config.listen);
     let advertised = match &config.advertised {
         Some((host, port)) => format!("PLAINTEXT://{host}:{port}"),
-        None => String::new(),
+        None => std::string::String::new(),
     };
-    let ms = |duration: std::time::Duration| duration.as_millis().to_string();
     vec![
-        entry(
+        broker_entry(
             "advertised.listeners",
-            ConfigType::String,
-            advertised,
+            String,
+            &advertised,
             "Address that clients are told.",
         ),
-        entry(
+        broker_entry("broker.id", Int, &NODE_ID, "Id of this broker."),
+        broker_entry("listeners", String, &listeners, "Address to listen on."),
+        broker_entry("node.id", Int, &NODE_ID, "Id of this broker."),
+    ]
+}
+
+fn topic_default_entries(config: &BrokerConfig) -> Vec<Entry> {
+    use ConfigType::{Boolean, Int};
+    let (create, partitions) = (config.auto_create_topics, config.default_partitions);
+    let offsets = config.offsets_topic_partitions;
+    vec![
+        broker_entry(
             "auto.create.topics.enable",
-            ConfigType::Boolean,
-            config.auto_create_topics.to_string(),
-            "Whether asking for an unknown topic creates it.",
+            Boolean,
+            &create,
+            "Asking for an unknown topic creates it.",
         ),
-        entry(
-            "broker.id",
-            ConfigType::Int,
-            NODE_ID.to_string(),
-            "Id of this broker.",
-        ),
-        entry(
+        broker_entry(
             "default.replication.factor",
-            ConfigType::Int,
-            "1".to_owned(),
+            Int,
+            &1,
             "There is one replica of everything.",
         ),
-        entry(
-            "fetch.max.bytes",
-            ConfigType::Int,
-            config.fetch_size_max_bytes.to_string(),
-            "Largest sum of records in one response.",
-        ),
-        entry(
-            "group.initial.rebalance.delay.ms",
-            ConfigType::Int,
-            ms(config.group_initial_rebalance_delay),
-            "How long a new group waits for more members.",
-        ),
-        entry(
-            "group.max.session.timeout.ms",
-            ConfigType::Int,
-            ms(config.group_session_timeout_max),
-            "Longest session timeout of a member.",
-        ),
-        entry(
-            "group.max.size",
-            ConfigType::Int,
-            config.group_members_max.to_string(),
-            "Most members of one group.",
-        ),
-        entry(
-            "group.min.session.timeout.ms",
-            ConfigType::Int,
-            ms(config.group_session_timeout_min),
-            "Shortest session timeout of a member.",
-        ),
-        entry(
-            "listeners",
-            ConfigType::String,
-            format!("PLAINTEXT://{}", config.listen),
-            "Address to listen on.",
-        ),
-        entry(
-            "max.connections",
-            ConfigType::Int,
-            config.connections_max.to_string(),
-            "Most connections at once.",
-        ),
-        entry(
-            "node.id",
-            ConfigType::Int,
-            NODE_ID.to_string(),
-            "Id of this broker.",
-        ),
-        entry(
+        broker_entry(
             "num.partitions",
-            ConfigType::Int,
-            config.default_partitions.to_string(),
+            Int,
+            &partitions,
             "Partitions of a topic whose creator did not say.",
         ),
-        entry(
+        broker_entry(
             "offsets.topic.num.partitions",
-            ConfigType::Int,
-            config.offsets_topic_partitions.to_string(),
-            "Partitions of __consumer_offsets when it is created.",
+            Int,
+            &offsets,
+            "Partitions of __consumer_offsets.",
         ),
-        entry(
+    ]
+}
+
+fn limit_entries(config: &BrokerConfig) -> Vec<Entry> {
+    use ConfigType::Int;
+    let delay = config.group_initial_rebalance_delay.as_millis();
+    let session_min = config.group_session_timeout_min.as_millis();
+    let session_max = config.group_session_timeout_max.as_millis();
+    vec![
+        broker_entry(
+            "fetch.max.bytes",
+            Int,
+            &config.fetch_size_max_bytes,
+            "Most records in one response.",
+        ),
+        broker_entry(
+            "group.initial.rebalance.delay.ms",
+            Int,
+            &delay,
+            "How long a new group waits for members.",
+        ),
+        broker_entry(
+            "group.max.session.timeout.ms",
+            Int,
+            &session_max,
+            "Longest session timeout.",
+        ),
+        broker_entry(
+            "group.max.size",
+            Int,
+            &config.group_members_max,
+            "Most members of one group.",
+        ),
+        broker_entry(
+            "group.min.session.timeout.ms",
+            Int,
+            &session_min,
+            "Shortest session timeout.",
+        ),
+        broker_entry(
+            "max.connections",
+            Int,
+            &config.connections_max,
+            "Most connections at once.",
+        ),
+        broker_entry(
             "socket.request.max.bytes",
-            ConfigType::Int,
-            config.frame_size_max_bytes.to_string(),
+            Int,
+            &config.frame_size_max_bytes,
             "Largest request.",
         ),
     ]

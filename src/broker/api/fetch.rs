@@ -15,7 +15,7 @@ use crate::log::{Topic, TopicId};
 const TOPIC_ID_VERSION: i16 = 13;
 
 /// Longest wait that a client may ask for; longer ones only hold resources.
-const WAIT_MAX: Duration = Duration::from_secs(300);
+const WAIT_MAX: Duration = Duration::from_mins(5);
 
 /// A partition of the request: to be read, or already refused.
 type Resolved = Result<PartitionFetch, ErrorCode>;
@@ -61,8 +61,9 @@ pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest
         request.max_wait_ms,
         has_refusal,
     );
+    let fetches = Arc::from(fetches);
     let mut reads = fetch(&fetches, bounds, &node.shutdown).await.into_iter();
-    let fetched = |(topic, resolved): (FetchTopic, Vec<(i32, Option<ErrorCode>)>)| FetchedTopic {
+    let to_answer = |(topic, resolved): (FetchTopic, Vec<(i32, Option<ErrorCode>)>)| FetchedTopic {
         name: topic.topic,
         id: topic.topic_id,
         partitions: resolved
@@ -73,7 +74,7 @@ pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest
             })
             .collect(),
     };
-    let topics = resolved_topics.into_iter().map(fetched).collect();
+    let topics = resolved_topics.into_iter().map(to_answer).collect();
     FetchAnswer {
         error: ErrorCode::NONE,
         read_committed,

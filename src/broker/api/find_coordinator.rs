@@ -1,4 +1,4 @@
-//! FindCoordinator: this broker coordinates every group.
+//! `FindCoordinator`: this broker coordinates every group.
 
 use kafka_wire::find_coordinator_response::Coordinator;
 use kafka_wire::{FindCoordinatorRequest, FindCoordinatorResponse};

@@ -1,4 +1,4 @@
-//! DescribeGroups, ListGroups and DeleteGroups.
+//! `DescribeGroups`, `ListGroups` and `DeleteGroups`.
 
 use kafka_wire::delete_groups_response::DeletableGroupResult;
 use kafka_wire::describe_groups_response::{DescribedGroup, DescribedGroupMember};
@@ -79,7 +79,7 @@ fn missing(context: &Context, group_id: StrBytes) -> DescribedGroup {
     missing
 }
 
-pub(super) fn list(node: &Node, context: &Context, request: ListGroupsRequest) -> ListGroupsResponse {
+pub(super) fn list(node: &Node, context: &Context, request: &ListGroupsRequest) -> ListGroupsResponse {
     let is_asked_for = |filter: &[StrBytes], name: &str| {
         filter.is_empty() || filter.iter().any(|asked| asked.eq_ignore_ascii_case(name))
     };

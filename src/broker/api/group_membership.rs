@@ -1,4 +1,4 @@
-//! JoinGroup, SyncGroup, Heartbeat and LeaveGroup: the wire's side of membership.
+//! `JoinGroup`, `SyncGroup`, Heartbeat and `LeaveGroup`: the wire's side of membership.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use kafka_wire::{
 };
 use kafka_wire_core::StrBytes;
 
-use super::super::groups::{JoinRequest, JoinResult, MemberIdentity, Protocol, SyncRequest};
+use super::super::groups::{JoinRequest, JoinResult, MemberIdentity, Protocol, SyncRequest, SyncResult};
 use super::super::node::{Context, Node};
 use super::super::protocol::ErrorCode;
 
@@ -46,9 +46,15 @@ pub(super) async fn join(node: &Node, context: &Context, request: JoinGroupReque
     } else {
         None
     };
-    let result = match refusal {
-        Some(error) => JoinResult::failed(&request.member_id, error),
-        None => node.groups.join(join_request(context, &request)).await,
+    if let Some(error) = refusal {
+        return join_response(version, JoinResult::failed(&request.member_id, error));
+    }
+    let result = tokio::select! {
+        result = node.groups.join(join_request(context, &request)) => result,
+        // The rebalance will not end here; the client finds the coordinator again after the restart.
+        () = node.shutdown.cancelled() => {
+            JoinResult::failed(&request.member_id, ErrorCode::COORDINATOR_NOT_AVAILABLE)
+        }
     };
     join_response(version, result)
 }
@@ -120,17 +126,18 @@ pub(super) async fn sync(node: &Node, context: &Context, request: SyncGroupReque
             detached(&assignment.assignment),
         )
     });
-    let result = node
-        .groups
-        .sync(SyncRequest {
-            group_id: request.group_id.as_str().to_owned(),
-            identity: identity(&request.member_id, request.group_instance_id.as_ref()),
-            generation: request.generation_id,
-            protocol_type: owned(request.protocol_type.as_ref()),
-            protocol: owned(request.protocol_name.as_ref()),
-            assignments: assignments.collect(),
-        })
-        .await;
+    let synced = node.groups.sync(SyncRequest {
+        group_id: request.group_id.as_str().to_owned(),
+        identity: identity(&request.member_id, request.group_instance_id.as_ref()),
+        generation: request.generation_id,
+        protocol_type: owned(request.protocol_type.as_ref()),
+        protocol: owned(request.protocol_name.as_ref()),
+        assignments: assignments.collect(),
+    });
+    let result = tokio::select! {
+        result = synced => result,
+        () = node.shutdown.cancelled() => SyncResult::failed(ErrorCode::COORDINATOR_NOT_AVAILABLE),
+    };
     response.error_code = result.error.0;
     if context.version() >= 5 {
         response.protocol_type = wire(result.protocol_type);
@@ -140,7 +147,7 @@ pub(super) async fn sync(node: &Node, context: &Context, request: SyncGroupReque
     response
 }
 
-pub(super) fn heartbeat(node: &Node, request: HeartbeatRequest) -> HeartbeatResponse {
+pub(super) fn heartbeat(node: &Node, request: &HeartbeatRequest) -> HeartbeatResponse {
     let mut response = HeartbeatResponse::default();
     let error = if request.group_id.is_empty() {
         ErrorCode::INVALID_GROUP_ID

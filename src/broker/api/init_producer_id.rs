@@ -1,4 +1,4 @@
-//! InitProducerId: an identity for an idempotent producer.
+//! `InitProducerId`: an identity for an idempotent producer.
 
 use kafka_wire::{InitProducerIdRequest, InitProducerIdResponse};
 

@@ -1,4 +1,4 @@
-//! ListOffsets: the first and last offsets of partitions, and the offset of a point in time.
+//! `ListOffsets`: the first and last offsets of partitions, and the offset of a point in time.
 
 use std::sync::Arc;
 

@@ -96,10 +96,10 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
         }
         Request::JoinGroup(request) => respond!(group_membership::join(&node, &context, request).await),
         Request::SyncGroup(request) => respond!(group_membership::sync(&node, &context, request).await),
-        Request::Heartbeat(request) => respond!(group_membership::heartbeat(&node, request)),
+        Request::Heartbeat(request) => respond!(group_membership::heartbeat(&node, &request)),
         Request::LeaveGroup(request) => respond!(group_membership::leave(&node, &context, request).await),
         Request::DescribeGroups(request) => respond!(group_admin::describe(&node, &context, request)),
-        Request::ListGroups(request) => respond!(group_admin::list(&node, &context, request)),
+        Request::ListGroups(request) => respond!(group_admin::list(&node, &context, &request)),
         Request::DeleteGroups(request) => respond!(group_admin::delete(&node, request).await),
         Request::ApiVersions(request) => respond!(api_versions::answer(&context, &request)),
         Request::UnknownApiVersions => respond!(api_versions::unsupported()),

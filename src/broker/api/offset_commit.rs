@@ -1,4 +1,4 @@
-//! OffsetCommit: remembers where a group is, durably.
+//! `OffsetCommit`: remembers where a group is, durably.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(super) async fn answer(
         let found = find_topic(node, by_id, &asked);
         let mut answered = OffsetCommitResponseTopic::default();
         answered.topic_id = if by_id { asked.topic_id } else { Uuid::ZERO };
-        for partition in asked.partitions {
+        for partition in &asked.partitions {
             let mut result = OffsetCommitResponsePartition::default();
             result.partition_index = partition.partition_index;
             match to_commit(&found, partition) {
@@ -82,7 +82,7 @@ fn find_topic(node: &Node, by_id: bool, topic: &OffsetCommitRequestTopic) -> Res
 
 fn to_commit(
     topic: &Result<Arc<Topic>, ErrorCode>,
-    asked: OffsetCommitRequestPartition,
+    asked: &OffsetCommitRequestPartition,
 ) -> Result<CommitPartition, ErrorCode> {
     let topic = topic.as_ref().map_err(|error| *error)?;
     partition_of(topic, asked.partition_index).ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;

@@ -1,4 +1,4 @@
-//! OffsetFetch: where groups are.
+//! `OffsetFetch`: where groups are.
 
 use kafka_wire::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_wire::offset_fetch_response::{
@@ -130,9 +130,10 @@ fn asked_topic(
     topic.partitions = asked
         .partition_indexes
         .into_iter()
-        .map(|index| match &name {
-            Some(name) => partition(index, node.groups.committed(group_id, name, index)),
-            None => {
+        .map(|index| {
+            if let Some(name) = &name {
+                partition(index, node.groups.committed(group_id, name, index))
+            } else {
                 let mut unknown = partition(index, None);
                 unknown.error_code = ErrorCode::UNKNOWN_TOPIC_ID.0;
                 unknown

@@ -1,4 +1,4 @@
-//! OffsetForLeaderEpoch: where an epoch of leadership ended; there is only one, and it goes on.
+//! `OffsetForLeaderEpoch`: where an epoch of leadership ended; there is only one, and it goes on.
 
 use std::sync::Arc;
 

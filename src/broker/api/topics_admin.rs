@@ -1,4 +1,4 @@
-//! CreateTopics and DeleteTopics.
+//! `CreateTopics` and `DeleteTopics`.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,7 +19,7 @@ use crate::log::{TopicError, TopicId};
 /// First version whose answer describes the created topic.
 const DESCRIBING_VERSION: i16 = 5;
 
-/// First version of DeleteTopics that can name topics by id.
+/// First version of `DeleteTopics` that can name topics by id.
 const DELETE_BY_ID_VERSION: i16 = 6;
 
 /// Most partitions of one new topic.
@@ -248,15 +248,14 @@ pub(super) async fn delete(
         return response;
     }
     for topic in request.topics {
-        let (name, id) = match topic.name {
-            Some(name) => (Some(name), Uuid::ZERO),
-            None => {
-                let found = node.topics.by_id(TopicId(topic.topic_id.to_bytes()));
-                (
-                    found.map(|topic| StrBytes::from(topic.name.as_str())),
-                    topic.topic_id,
-                )
-            }
+        let (name, id) = if let Some(name) = topic.name {
+            (Some(name), Uuid::ZERO)
+        } else {
+            let found = node.topics.by_id(TopicId(topic.topic_id.to_bytes()));
+            (
+                found.map(|topic| StrBytes::from(topic.name.as_str())),
+                topic.topic_id,
+            )
         };
         let deleted = match &name {
             Some(name) => delete_one(node, name).await,

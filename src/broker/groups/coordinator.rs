@@ -11,11 +11,12 @@ use tokio_util::sync::CancellationToken;
 use super::super::config::BrokerConfig;
 use super::super::error::StateError;
 use super::super::internal_topic::{CONSUMER_OFFSETS, KeyedRecord};
-use super::super::offset_records::{GroupValue, OffsetValue, RecordKey};
+use super::super::offset_records::{GroupValue, RecordKey};
 use super::super::protocol::ErrorCode;
 use super::deadlines::Deadlines;
 use super::group::{Effect, Group, GroupRules, GroupState, Moment, Ticket};
 use super::offsets::{OffsetTable, OffsetsLog, append_all, offset_record};
+use super::records::{Loaded, commit_records, deletion_records};
 use super::{
     CommitRequest, CommittedOffset, JoinRequest, JoinResult, MemberIdentity, SyncRequest, SyncResult,
 };
@@ -82,23 +83,7 @@ impl GroupCoordinator {
     }
 
     fn load(&self) -> Result<(), StateError> {
-        let mut groups: BTreeMap<String, Option<GroupValue>> = BTreeMap::new();
-        let mut tables: BTreeMap<String, OffsetTable> = BTreeMap::new();
-        let mut malformed = None;
-        self.offsets_log.fold(|position, record| {
-            if fold_record(position, record, &mut groups, &mut tables).is_none() {
-                malformed.get_or_insert(position);
-            }
-        })?;
-        if let Some(offset) = malformed {
-            return Err(StateError::Malformed {
-                topic: CONSUMER_OFFSETS,
-                offset: offset.0,
-            });
-        }
-        for group_id in tables.keys() {
-            groups.entry(group_id.clone()).or_default();
-        }
+        let Loaded { groups, mut tables } = Loaded::read(&self.offsets_log)?;
         let now = self.deadlines.now();
         for (group_id, value) in groups {
             let offsets = tables.remove(&group_id).unwrap_or_default();
@@ -327,7 +312,7 @@ impl GroupCoordinator {
             if !slot.group.is_unused() {
                 return Err(ErrorCode::NON_EMPTY_GROUP);
             }
-            let records = deletion_records(&slot).map_err(|e| code_of(&e))?;
+            let records = deletion_records(&slot.group_id, &slot.offsets).map_err(|e| code_of(&e))?;
             let appends = append_all(topic, group_id, now_ms, records).map_err(|e| code_of(&e))?;
             slot.is_deleted = true;
             slots.remove(group_id);
@@ -485,93 +470,6 @@ impl GroupCoordinator {
             self.deadlines.add(deadline, &slot.group_id);
         }
     }
-}
-
-/// Takes one record over; `None` if it is malformed.
-fn fold_record(
-    position: crate::log::Offset,
-    record: KeyedRecord,
-    groups: &mut BTreeMap<String, Option<GroupValue>>,
-    tables: &mut BTreeMap<String, OffsetTable>,
-) -> Option<()> {
-    match (RecordKey::decode(record.key).ok()?, record.value) {
-        (None, _) => {}
-        (Some(RecordKey::Group { group }), None) => {
-            groups.remove(&group);
-        }
-        (Some(RecordKey::Group { group }), Some(value)) => {
-            if let Some(value) = GroupValue::decode(value).ok()? {
-                groups.insert(group, Some(value));
-            }
-        }
-        (
-            Some(RecordKey::Offset {
-                group,
-                topic,
-                partition,
-            }),
-            None,
-        ) => {
-            if let Some(table) = tables.get_mut(&group) {
-                table.remove(&topic, partition);
-            }
-        }
-        (
-            Some(RecordKey::Offset {
-                group,
-                topic,
-                partition,
-            }),
-            Some(value),
-        ) => {
-            if let Some(value) = OffsetValue::decode(value).ok()? {
-                tables
-                    .entry(group)
-                    .or_default()
-                    .apply(&topic, partition, position, value);
-            }
-        }
-    }
-    Some(())
-}
-
-fn commit_records(
-    request: &CommitRequest,
-    now_ms: i64,
-) -> Result<(Vec<KeyedRecord>, Vec<OffsetValue>), StateError> {
-    let mut records = Vec::with_capacity(request.partitions.len());
-    let mut values = Vec::with_capacity(request.partitions.len());
-    for partition in &request.partitions {
-        let value = OffsetValue {
-            offset: partition.offset,
-            leader_epoch: partition.leader_epoch,
-            metadata: partition.metadata.clone(),
-            commit_timestamp_ms: now_ms,
-        };
-        let (topic, index) = (&partition.topic, partition.partition);
-        records.push(offset_record(&request.group_id, topic, index, Some(&value))?);
-        values.push(value);
-    }
-    Ok((records, values))
-}
-
-fn deletion_records(slot: &Slot) -> Result<Vec<KeyedRecord>, StateError> {
-    let too_large = |_| StateError::TooLarge {
-        topic: CONSUMER_OFFSETS,
-    };
-    let mut records = Vec::new();
-    for (topic, partitions) in slot.offsets.all() {
-        for partition in partitions.keys() {
-            records.push(offset_record(&slot.group_id, topic, *partition, None)?);
-        }
-    }
-    let key = RecordKey::Group {
-        group: slot.group_id.clone(),
-    }
-    .encode()
-    .map_err(too_large)?;
-    records.push(KeyedRecord { key, value: None });
-    Ok(records)
 }
 
 fn overview(slot: &Slot) -> GroupOverview {

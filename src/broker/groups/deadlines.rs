@@ -57,7 +57,7 @@ impl Deadlines {
                         None
                     }
                     // The timer counts in milliseconds; waking a little late saves a second wake-up.
-                    Some(Reverse((moment, _))) => Some(*moment - now + Duration::from_millis(1)),
+                    Some(Reverse((moment, _))) => Some(moment.saturating_sub(now) + Duration::from_millis(1)),
                     None => None,
                 }
             };

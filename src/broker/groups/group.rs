@@ -44,9 +44,9 @@ impl GroupState {
 /// What the coordinator must do after a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Effect {
-    /// Answer a JoinGroup request.
+    /// Answer a `JoinGroup` request.
     Joined(Ticket, JoinResult),
-    /// Answer a SyncGroup request.
+    /// Answer a `SyncGroup` request.
     Synced(Ticket, SyncResult),
     /// Store the group, then call [`Group::assignment_stored`] with this generation.
     StoreAssignment(i32),
@@ -85,7 +85,7 @@ pub(super) struct Group {
     pub(super) members: BTreeMap<String, Member>,
     /// Member ids of static members, by instance id.
     pub(super) static_members: HashMap<String, String>,
-    /// Member ids that were given out with MEMBER_ID_REQUIRED and not used yet, with their expiry.
+    /// Member ids that were given out with `MEMBER_ID_REQUIRED` and not used yet, with their expiry.
     pub(super) pending_members: BTreeMap<String, Moment>,
     pub(super) join_phase: Option<JoinPhase>,
     /// When members that joined but did not sync are given up.

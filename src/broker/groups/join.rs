@@ -10,7 +10,7 @@ use super::member::{Member, MemberIdentity, Protocol};
 use super::sync::SyncResult;
 
 /// How long a member that joins for the first time may wait for the rebalance to complete.
-const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_secs(300);
+const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// A request to join.
 #[derive(Clone, Debug)]
@@ -93,7 +93,7 @@ impl Group {
         if let Some(instance_id) = &request.identity.instance_id
             && let Some(old_id) = self.static_members.get(instance_id).cloned()
         {
-            self.replace_static_member(now, ticket, request, &old_id, fresh_id, effects);
+            self.replace_static_member(now, ticket, request, &old_id, &fresh_id, effects);
             return Ok(());
         }
         if self.members.len() + self.pending_members.len() >= self.rules.members_max {
@@ -235,7 +235,7 @@ impl Group {
         ticket: Ticket,
         request: &JoinRequest,
         old_id: &str,
-        new_id: String,
+        new_id: &str,
         effects: &mut Vec<Effect>,
     ) {
         let Some(mut member) = self.members.remove(old_id) else {
@@ -249,7 +249,7 @@ impl Group {
             effects.push(Effect::Synced(earlier, SyncResult::failed(fenced)));
         }
         let was_leader = self.leader.as_deref() == Some(old_id);
-        member.member_id.clone_from(&new_id);
+        new_id.clone_into(&mut member.member_id);
         member.protocols.clone_from(&request.protocols);
         member.rebalance_timeout = request.rebalance_timeout;
         member.session_timeout = request.session_timeout;
@@ -257,20 +257,20 @@ impl Group {
         member.client_id.clone_from(&request.client_id);
         member.client_host.clone_from(&request.client_host);
         if let Some(instance_id) = &request.identity.instance_id {
-            self.static_members.insert(instance_id.clone(), new_id.clone());
+            self.static_members.insert(instance_id.clone(), new_id.to_owned());
         }
-        self.members.insert(new_id.clone(), member);
+        self.members.insert(new_id.to_owned(), member);
         if was_leader {
-            self.leader = Some(new_id.clone());
+            self.leader = Some(new_id.to_owned());
         }
 
         if self.state == GroupState::Stable && self.elect_protocol() == self.protocol {
             effects.push(Effect::Store);
-            let result = self.keep_assignment(&new_id, old_id, was_leader, request.can_skip_assignment);
+            let result = self.keep_assignment(new_id, old_id, was_leader, request.can_skip_assignment);
             effects.push(Effect::Joined(ticket, result));
             return;
         }
-        if let Some(member) = self.members.get_mut(&new_id) {
+        if let Some(member) = self.members.get_mut(new_id) {
             member.awaiting_join = Some(ticket);
         }
         self.rebalance_or_complete(now, effects);

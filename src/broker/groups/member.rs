@@ -26,6 +26,10 @@ pub(in super::super) struct Protocol {
 
 /// One member of a group.
 #[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "the protocol calls it the member id everywhere"
+)]
 pub(super) struct Member {
     pub(super) member_id: String,
     pub(super) instance_id: Option<String>,
@@ -37,13 +41,13 @@ pub(super) struct Member {
     pub(super) assignment: Bytes,
     /// When the member is given up without another sign of life.
     pub(super) session_deadline: Moment,
-    /// The JoinGroup request that waits for the rebalance to complete.
+    /// The `JoinGroup` request that waits for the rebalance to complete.
     pub(super) awaiting_join: Option<Ticket>,
-    /// The SyncGroup request that waits for the leader's assignment.
+    /// The `SyncGroup` request that waits for the leader's assignment.
     pub(super) awaiting_sync: Option<Ticket>,
     /// Whether the member never completed a rebalance.
     pub(super) is_new: bool,
-    /// Whether the member still has to send SyncGroup in this generation.
+    /// Whether the member still has to send `SyncGroup` in this generation.
     pub(super) must_sync: bool,
 }
 

@@ -10,6 +10,7 @@ mod group;
 mod join;
 mod member;
 mod offsets;
+mod records;
 mod sync;
 mod timing;
 

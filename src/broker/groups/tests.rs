@@ -12,7 +12,7 @@ use super::member::{MemberIdentity, Protocol};
 use super::{JoinRequest, JoinResult, SyncRequest, SyncResult};
 
 const SESSION: Duration = Duration::from_secs(10);
-const REBALANCE: Duration = Duration::from_secs(60);
+const REBALANCE: Duration = Duration::from_mins(1);
 
 /// A group, a clock, and the answers that were given.
 struct Harness {

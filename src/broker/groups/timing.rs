@@ -25,7 +25,7 @@ impl Group {
     /// When [`Group::tick`] has something to do next.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         let pending = self.pending_members.values().copied();
-        let sessions = self.members.values().filter_map(|member| member.expiry());
+        let sessions = self.members.values().filter_map(super::member::Member::expiry);
         let phase = self.join_phase.map(|phase| phase.until);
         pending
             .chain(sessions)

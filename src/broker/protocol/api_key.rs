@@ -33,7 +33,7 @@ pub enum ApiKey {
 pub struct ServedApi {
     /// The API.
     pub key: ApiKey,
-    /// Lowest version in the ApiVersions answer.
+    /// Lowest version in the `ApiVersions` answer.
     pub advertised_min: i16,
     /// Lowest version that is served.
     pub min: i16,

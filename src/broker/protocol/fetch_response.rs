@@ -76,7 +76,7 @@ pub fn encode_fetch(header: &RequestHeader, answer: FetchAnswer) -> Result<Respo
     let records_size_bytes: usize = cuts.iter().flat_map(|cut| &cut.records).map(Bytes::len).sum();
     end_frame(&mut skeleton, records_size_bytes)?;
     Ok(ResponseFrame {
-        parts: weave(skeleton.freeze(), cuts),
+        parts: weave(&skeleton.freeze(), cuts),
     })
 }
 
@@ -193,7 +193,7 @@ fn write_no_tags(skeleton: &mut BytesMut, flexible: bool) {
 }
 
 /// Puts the records at their cuts.
-fn weave(skeleton: Bytes, cuts: Vec<Cut>) -> Vec<Bytes> {
+fn weave(skeleton: &Bytes, cuts: Vec<Cut>) -> Vec<Bytes> {
     let part_count = cuts.iter().map(|cut| cut.records.len() + 1).sum::<usize>() + 1;
     let mut parts = Vec::with_capacity(part_count);
     let mut from = 0;

@@ -105,7 +105,7 @@ macro_rules! requests {
         pub enum Request {
             $($name($body),)+
             Produce(ProduceRequest),
-            /// ApiVersions in a version that is not served: answered with a version-0 body and the list.
+            /// `ApiVersions` in a version that is not served: answered with a version-0 body and the list.
             UnknownApiVersions,
         }
 

@@ -13,10 +13,10 @@ use doorbuster::log::batch::{BatchBuilder, Record};
 use doorbuster::log::{Append, AppendError, Log, LogOptions, Partition, Timestamp, TopicSpec};
 use serde::Serialize;
 
+use super::Place;
 use super::device::{self, DeviceFigures};
 use super::folder::ScratchFolder;
 use super::samples::Samples;
-use super::{Place, RUNS};
 use crate::cli::output;
 
 /// Name and version of the JSON form.
@@ -28,7 +28,7 @@ const LARGE_BATCH_RECORDS: usize = 64;
 
 /// Partitions, each with a writer thread of its own, and batches that one writer has on their way.
 const WRITERS: usize = 4;
-const IN_FLIGHT_PER_WRITER: usize = 8;
+const IN_FLIGHT_PER_WRITER: usize = 32;
 
 /// Size of a record that is appended alone, and how many are.
 const SMALL_RECORD_SIZE_BYTES: usize = 100;
@@ -38,7 +38,7 @@ const SMALL_APPENDS: usize = 3_000;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Bytes of records that each run appends in large batches
-    #[arg(long, default_value_t = 512 * 1024 * 1024, value_name = "BYTES",
+    #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES",
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=1 << 40))]
     total_bytes: u64,
     #[command(flatten)]
@@ -82,9 +82,10 @@ struct Report {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut runs = Vec::with_capacity(RUNS);
-    for number in 1..=RUNS {
-        output::status(&format!("bench append: run {number} of {RUNS}"));
+    let count = arguments.place.runs;
+    let mut runs = Vec::new();
+    for number in 1..=count {
+        output::status(&format!("bench append: run {number} of {count}"));
         let folder = ScratchFolder::create(&arguments.place.data_dir)?;
         runs.push(measure(folder.path(), arguments.total_bytes)?);
     }
@@ -127,6 +128,8 @@ fn measure(folder: &Path, total_bytes: u64) -> anyhow::Result<Run> {
         });
         ends.collect::<anyhow::Result<Vec<()>>>()
     })?;
+    // Nothing is left to do later: what the flusher still has to move counts as well.
+    log.flush().context("flushing the log")?;
     let seconds = start.elapsed().as_secs_f64();
     let write_path = log.status().write_path.to_string();
     log.close().context("closing the log")?;

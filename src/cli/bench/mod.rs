@@ -11,8 +11,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 
-/// Times that everything is measured; the median is reported, with the spread.
-const RUNS: usize = 3;
+/// Times that everything is measured unless asked otherwise; the median is reported, with the spread.
+const RUNS: u32 = 3;
 
 /// Arguments of `doorbuster bench`.
 #[derive(Debug, Args)]
@@ -30,12 +30,16 @@ enum Work {
     Reserve(reserve::Arguments),
 }
 
-/// What every benchmark takes.
+/// Where, how often, and in which form: what every benchmark takes.
 #[derive(Clone, Debug, Args)]
 pub struct Place {
     /// Folder to measure in; a new folder is made inside it and removed afterwards
     #[arg(long, default_value = ".", value_name = "DIR")]
     data_dir: PathBuf,
+    /// How often everything is measured; the median is reported, with the spread
+    #[arg(long, default_value_t = RUNS, value_name = "COUNT",
+          value_parser = clap::value_parser!(u32).range(1..=100))]
+    runs: u32,
     /// Print the result as one JSON object
     #[arg(long)]
     json: bool,

@@ -13,10 +13,10 @@ use doorbuster::log::{Log, LogOptions};
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::Place;
 use super::device::{self, DeviceFigures};
 use super::folder::ScratchFolder;
 use super::samples::Samples;
-use super::{Place, RUNS};
 use crate::cli::output;
 
 /// Name and version of the JSON form.
@@ -82,9 +82,10 @@ struct Report {
 
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
-    let mut runs = Vec::with_capacity(RUNS);
-    for number in 1..=RUNS {
-        output::status(&format!("bench reserve: run {number} of {RUNS}"));
+    let count = arguments.place.runs;
+    let mut runs = Vec::new();
+    for number in 1..=count {
+        output::status(&format!("bench reserve: run {number} of {count}"));
         let folder = ScratchFolder::create(&arguments.place.data_dir)?;
         runs.push(measure(folder.path(), arguments.reservations)?);
     }

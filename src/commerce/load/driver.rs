@@ -16,6 +16,7 @@ use super::arrivals::Arrivals;
 use super::catalogue::{Article, Catalogue, LIMIT_PER_CUSTOMER};
 use super::client::Client;
 use super::error::SaleError;
+use super::health::thread_busy_time;
 use super::ids::{RunId, StepId};
 use super::ledger::Ledger;
 use super::progress::{Phase, Progress};
@@ -208,6 +209,7 @@ impl Driver {
     /// more happens.
     pub async fn sell(mut self, progress: &mut (dyn FnMut(&Progress) + Send)) -> Result<Recorded, SaleError> {
         self.doors = Instant::now();
+        let busy_before = thread_busy_time();
         let mut next_turn = Duration::ZERO;
         let mut next_progress = PROGRESS_INTERVAL;
         loop {
@@ -219,6 +221,12 @@ impl Driver {
             }
             let phase = self.phase();
             if now >= next_progress {
+                if phase == Phase::Open {
+                    let busy = thread_busy_time()
+                        .zip(busy_before)
+                        .map(|(after, before)| after.saturating_sub(before));
+                    self.tally.processor_share = busy.map(|busy| busy.as_secs_f64() / now.as_secs_f64());
+                }
                 progress(&self.progress(phase, now));
                 next_progress = now + PROGRESS_INTERVAL;
             }

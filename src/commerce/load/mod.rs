@@ -8,7 +8,7 @@
 //! | [`arrivals`], [`shopper`], [`catalogue`] | who comes when, does what, wants what: pure functions of the seed |
 //! | [`ids`] | ids that tell which shopper and step they belong to |
 //! | [`schedule`], [`sender`], [`reader`], [`driver`] | the open loop: what is due is sent, answers bring about what follows |
-//! | [`ledger`], [`tally`], [`latency`], [`progress`] | what the generator was told and measured |
+//! | [`ledger`], [`tally`], [`latency`], [`health`], [`progress`] | what the generator was told and measured |
 //! | [`audit`] | what the log says, against what the generator was told |
 //! | [`plant`] | faults for the judge to find |
 //! | [`report`] | the verdict and the numbers, as JSON and as a table |
@@ -24,6 +24,7 @@ pub mod catalogue;
 pub mod client;
 pub mod driver;
 pub mod error;
+pub mod health;
 pub mod ids;
 pub mod latency;
 pub mod ledger;

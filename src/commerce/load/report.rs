@@ -83,6 +83,9 @@ pub struct Report {
     pub schedule_lag_us: Percentiles,
     /// Whether the generator kept its schedule.
     pub generator: Generator,
+    /// Share of one processor that the generator took while the doors were open, where the system tells.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub generator_processor_share: Option<f64>,
     /// The seed.
     pub seed: u64,
     /// Shoppers that came.
@@ -147,6 +150,7 @@ impl Report {
             } else {
                 Generator::Kept
             },
+            generator_processor_share: tally.processor_share,
             seed: scenario.seed,
             shoppers: scenario.shoppers,
             units: scenario.units,

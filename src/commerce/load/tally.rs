@@ -22,6 +22,8 @@ pub struct Tally {
     pub last_answer_at: Duration,
     /// When the last shopper came.
     pub last_arrival_at: Duration,
+    /// Share of one processor that the generator's thread took while the doors were open.
+    pub processor_share: Option<f64>,
     /// Units of the doorbuster that are held or paid for.
     pub doorbuster_taken: i64,
     recent: Latencies,

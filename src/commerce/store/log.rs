@@ -27,7 +27,11 @@ impl LogStore {
         for (byte, id) in identity.iter_mut().zip(partition.id().0.to_be_bytes()) {
             *byte ^= id;
         }
-        LogStore { partition, identity }
+        // Holds end, and their units are sold again, while a full disk refuses commands.
+        LogStore {
+            partition: partition.with_reserve(),
+            identity,
+        }
     }
 }
 

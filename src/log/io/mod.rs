@@ -55,6 +55,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
     /// # Errors
     /// `WouldBlock` when another process (or another handle of this one) holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>>;
+    /// Size of the filesystem that holds `path`, in bytes; the largest number if it has no bound.
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        let _ = path;
+        Ok(u64::MAX)
+    }
     /// Opens the way for durable overwrites, with at most `depth` in flight.
     fn durable_writer(&self, depth: usize) -> io::Result<Box<dyn DurableWriter>>;
 }

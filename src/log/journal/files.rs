@@ -45,6 +45,8 @@ struct Slots {
     /// Number of files that exist, the one being written included.
     count: usize,
     next_name: u32,
+    /// Every group up to this one is durable in segments.
+    flushed_lsn: Lsn,
 }
 
 impl JournalFiles {
@@ -116,6 +118,7 @@ impl JournalFiles {
     /// Frees the files whose groups are all at or below `lsn`; tells whether any became free.
     pub fn release_through(&self, lsn: Lsn) -> bool {
         let mut slots = self.lock();
+        slots.flushed_lsn = slots.flushed_lsn.max(lsn);
         let before = slots.free.len();
         while slots.full.front().is_some_and(|(_, last_lsn)| *last_lsn <= lsn) {
             if let Some((file, _)) = slots.full.pop_front() {
@@ -123,6 +126,26 @@ impl JournalFiles {
             }
         }
         slots.free.len() > before
+    }
+
+    /// Whether there is any file, however full.
+    pub fn has_any(&self) -> bool {
+        self.lock().count > 0
+    }
+
+    /// Whether no group up to `lsn` is needed any more.
+    pub fn is_flushed_through(&self, lsn: Lsn) -> bool {
+        self.lock().flushed_lsn >= lsn
+    }
+
+    /// Bytes of the free files.
+    pub fn free_bytes(&self) -> u64 {
+        let slots = self.lock();
+        let usable = slots
+            .free
+            .iter()
+            .filter(|file| file.size_bytes >= self.file_size_bytes);
+        usable.map(|file| file.size_bytes).sum()
     }
 
     /// Whether the next rotation would find no file, and one more may be made.
@@ -154,11 +177,10 @@ impl JournalFiles {
                 .remove_file(&draft)
                 .map_err(error("remove the left-over", &draft))?;
         }
-        if let Err(error) = self.write_draft(&draft) {
-            // What it holds may be the last space of the disk. One that cannot be removed is so at the next
-            // attempt to use its name.
+        if let Err(failure) = self.fill_draft(&draft) {
+            // On a full disk, what was reserved for it is what others need. The first failure is the one to tell.
             let _ = self.disk.remove_file(&draft);
-            return Err(error);
+            return Err(failure);
         }
         self.disk.rename(&draft, &path).map_err(error("name", &path))?;
         self.disk
@@ -175,7 +197,7 @@ impl JournalFiles {
         Ok(())
     }
 
-    fn write_draft(&self, draft: &Path) -> Result<(), JournalError> {
+    fn fill_draft(&self, draft: &Path) -> Result<(), JournalError> {
         let error = |what: &'static str| {
             let path = draft.to_path_buf();
             move |source| JournalError::Io { what, path, source }
@@ -194,11 +216,6 @@ impl JournalFiles {
             position += chunk;
         }
         file.sync().map_err(error("sync"))
-    }
-
-    /// Whether there is but one file, which is written until it is full and then never set free.
-    pub fn is_single(&self) -> bool {
-        self.lock().count < 2
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Slots> {

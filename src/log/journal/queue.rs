@@ -90,6 +90,11 @@ impl<T> Queue<T> {
         self.lock().last_sequence
     }
 
+    /// Bytes that wait.
+    pub fn size_bytes(&self) -> usize {
+        self.lock().size_bytes
+    }
+
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.lock().entries.is_empty()

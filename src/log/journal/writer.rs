@@ -177,25 +177,43 @@ impl<T> Writer<T> {
         Ok(last_sequence)
     }
 
+    /// Bytes that the journal takes before a file must be freed.
+    pub fn free_bytes(&self) -> u64 {
+        self.room_bytes() + self.files.free_bytes()
+    }
+
     fn room_bytes(&self) -> u64 {
         self.current
             .as_ref()
             .map_or(0, |current| current.file.size_bytes - current.position)
     }
 
-    /// Retires the current file and begins the next one with a durable header; false if there is none.
+    /// The file to write next. A journal of one file, on a disk without room for a second, begins it again
+    /// once the segments have everything in it: its header lies in one sector, so that a crash finds the old
+    /// one, whose groups the checkpoint covers, or the new one.
+    fn next_file(&mut self) -> Option<JournalFile> {
+        if let Some(file) = self.files.take_free() {
+            if let Some(full) = self.current.take() {
+                self.files.retire(full.file, self.next_lsn - 1);
+            }
+            return Some(file);
+        }
+        let current = self
+            .current
+            .take_if(|_| self.files.is_flushed_through(self.next_lsn - 1));
+        current.map(|current| current.file)
+    }
+
+    /// Begins the next file with a durable header; false if there is none.
     fn begin_file(&mut self) -> Result<bool, JournalError> {
-        let Some(file) = self.files.take_free() else {
-            return Ok(false);
-        };
         let sequence = self
             .current
             .as_ref()
             .map_or(self.start.sequence, |current| current.sequence)
             + 1;
-        if let Some(full) = self.current.take() {
-            self.files.retire(full.file, self.next_lsn - 1);
-        }
+        let Some(file) = self.next_file() else {
+            return Ok(false);
+        };
         let header = FileHeader {
             store: self.start.store,
             incarnation: self.start.incarnation,

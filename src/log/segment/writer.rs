@@ -273,7 +273,8 @@ impl ActiveFiles {
         })
     }
 
-    /// Reserves space up to `end` and some ahead, so that a full disk is an error here and not at a write.
+    /// Reserves space up to `end` and some ahead, so that a full disk is an error here and not at a write. An
+    /// almost full disk gives what is needed and nothing ahead.
     fn reserve(&mut self, end: u64, segment_size_max_bytes: u64) -> Result<(), SegmentError> {
         if end <= self.allocated_bytes {
             return Ok(());
@@ -282,12 +283,11 @@ impl ActiveFiles {
             .next_power_of_two()
             .clamp(ALLOCATE_STEP_MIN_BYTES, ALLOCATE_STEP_MAX_BYTES);
         let ahead = end.next_multiple_of(step).min(segment_size_max_bytes.max(end));
+        let file = &self.segment.file;
+        let allocated = file.allocate(ahead).map(|()| ahead);
+        let allocated = allocated.or_else(|_| file.allocate(end).map(|()| end));
         let path = &self.segment.paths.log;
-        self.segment
-            .file
-            .allocate(ahead)
-            .map_err(SegmentError::io(FileOperation::Allocate, path))?;
-        self.allocated_bytes = ahead;
+        self.allocated_bytes = allocated.map_err(SegmentError::io(FileOperation::Allocate, path))?;
         Ok(())
     }
 

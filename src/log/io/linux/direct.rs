@@ -91,6 +91,7 @@ fn same_file(one: &fs::File, other: &fs::File) -> io::Result<bool> {
 }
 
 /// Moves the next `size` bytes of `rest` into an aligned buffer.
+#[expect(clippy::mut_mut, reason = "the shape that `IoSlice::advance_slices` takes")]
 fn take_front(rest: &mut &mut [IoSlice<'_>], size: usize, pool: &Arc<BufferPool>) -> AlignedBuffer {
     let mut staged = pool.take(size);
     let mut left = size;

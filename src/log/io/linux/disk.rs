@@ -46,6 +46,11 @@ impl LinuxDisk {
 }
 
 impl Disk for LinuxDisk {
+    fn size_bytes(&self, path: &Path) -> io::Result<u64> {
+        let found = rustix::fs::statvfs(path)?;
+        Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    }
+
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         fs::create_dir_all(path)
     }
@@ -290,7 +295,7 @@ mod tests {
             let path = folder.path().join("journal");
             let disk = LinuxDisk::new(plain_writes);
             let file = disk.open(&path, OpenMode::CreateNew).unwrap();
-            write(&*file, &[&[0; 32768]], 0);
+            write(&*file, &[&vec![0; 32768]], 0);
             file.sync().unwrap();
             let writer = disk.durable_writer(4).unwrap();
             let slot = writer.attach(&path).unwrap();
