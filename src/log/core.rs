@@ -11,7 +11,7 @@ use super::bell::Bell;
 use super::flusher::{FlushOutcome, Flusher};
 use super::io::aligned::BufferPool;
 use super::io::{Environment, Lock};
-use super::journal::{Drive, JournalError, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
+use super::journal::{Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
 use super::topic::Topic;
 use super::{AppendError, LogFailed, LogOptions};
@@ -289,7 +289,9 @@ impl Core {
         let dirty = std::mem::take(&mut *self.lock_dirty());
         // All of them before the first is written: one that a full disk keeps from its turn must be able to
         // become dirty again.
-        dirty.iter().for_each(|partition| partition.mark_clean());
+        for partition in &dirty {
+            partition.mark_clean();
+        }
         let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
         match outcome {
             FlushOutcome::Flushed => {
@@ -328,7 +330,8 @@ impl Core {
         if self.files.wants_spare() && self.add_journal_file()? {
             return Ok(());
         }
-        if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {
+        let is_full = self.flush()? == FlushOutcome::StorageFull || self.files.is_single();
+        if is_full && !self.is_threaded() {
             let reason = "the disk and the journal are full, and no thread waits for space";
             self.progress.fail(reason);
         }
@@ -404,13 +407,16 @@ impl JournalError {
 
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::path::Path;
+    use std::task::Context;
+
+    use bytes::Bytes;
 
     use super::*;
-    use crate::log::Timestamp;
     use crate::log::batch::{BatchBuilder, Record, validate};
     use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
-    use crate::log::recovery;
+    use crate::log::{Offset, Partition, Timestamp, recovery};
 
     /// A log with threads that are not started, so that a test takes their turns.
     fn core() -> Core {
@@ -424,7 +430,7 @@ mod tests {
             .core
     }
 
-    fn append(core: &Core) {
+    fn batch() -> Bytes {
         let mut builder = BatchBuilder::new(Timestamp(1));
         let record = Record {
             timestamp: Timestamp(1),
@@ -433,7 +439,11 @@ mod tests {
             headers: &[],
         };
         builder.push(&record).unwrap();
-        let batch = builder.finish();
+        builder.finish()
+    }
+
+    fn append(core: &Core) {
+        let batch = batch();
         let header = validate(&batch).unwrap();
         let (sequence, _) = core.metadata.enqueue(&core.queue, &header, batch, None).unwrap();
         core.commit_until(sequence).unwrap();
@@ -448,11 +458,41 @@ mod tests {
         // A flush that read the LSN, and then found a batch of a later group in the tail.
         append(&core);
         let dirty = std::mem::take(&mut *core.lock_dirty());
-        dirty.iter().for_each(|partition| partition.mark_clean());
+        for partition in &dirty {
+            partition.mark_clean();
+        }
         core.lock_flusher().flush(lsn, &dirty).unwrap();
         assert!(core.lock_dirty().is_empty());
         assert!(core.needs_flush(), "the journal still keeps the later group");
         assert_eq!(core.flush().unwrap(), FlushOutcome::Flushed);
         assert!(!core.needs_flush());
+    }
+
+    #[test]
+    fn polling_an_append_again_keeps_no_more_wakers() {
+        struct Count;
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {}
+        }
+        let core = Arc::new(core());
+        let partition = Partition {
+            state: Arc::clone(&core.metadata),
+            core: Arc::clone(&core),
+        };
+        let mut append = Box::pin(partition.append(batch()).unwrap());
+        let count = Arc::new(Count);
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..100 {
+            assert!(append.as_mut().poll(&mut context).is_pending());
+        }
+        assert!(Arc::strong_count(&count) <= 4, "{}", Arc::strong_count(&count));
+        core.drain_journal().unwrap();
+        assert!(matches!(
+            append.as_mut().poll(&mut context),
+            Poll::Ready(Ok(Offset(0)))
+        ));
+        drop(append);
+        assert_eq!(Arc::strong_count(&count), 2, "nobody keeps the waker");
     }
 }

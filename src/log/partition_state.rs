@@ -355,11 +355,14 @@ impl PartitionState {
 
     /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.
     pub fn wait_above(&self, offset: Offset, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        // None is further away than the clock reaches: for ever.
+        let deadline = Instant::now().checked_add(timeout);
         let mut waiters = lock(&self.waiters);
         waiters.blocked += 1;
         while self.high_watermark() <= offset {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(timeout, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
             if left.is_zero() {
                 break;
             }
