@@ -330,8 +330,7 @@ impl Core {
         if self.files.wants_spare() && self.add_journal_file()? {
             return Ok(());
         }
-        let is_full = self.flush()? == FlushOutcome::StorageFull || self.files.is_single();
-        if is_full && !self.is_threaded() {
+        if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {
             let reason = "the disk and the journal are full, and no thread waits for space";
             self.progress.fail(reason);
         }
@@ -396,13 +395,6 @@ enum Driven {
     Elsewhere,
     /// All journal files are full.
     NeedsSpace,
-}
-
-impl JournalError {
-    /// Whether the disk had no room.
-    pub(super) fn is_storage_full(&self) -> bool {
-        matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    }
 }
 
 #[cfg(test)]
@@ -478,6 +470,7 @@ mod tests {
         let partition = Partition {
             state: Arc::clone(&core.metadata),
             core: Arc::clone(&core),
+            uses_reserve: false,
         };
         let mut append = Box::pin(partition.append(batch()).unwrap());
         let count = Arc::new(Count);
