@@ -26,7 +26,7 @@ mod recount;
 mod shopper;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -284,10 +284,14 @@ impl Run {
         }
     }
 
-    /// Starts the daemon and measures the time to its first answer.
+    /// Starts the daemon, with one way of writing or the other, and measures the time to its first answer.
     fn start(&mut self) -> Result<(), String> {
+        let mut command = self.command();
+        if self.random.one_in(3) {
+            command.arg("--plain-writes");
+        }
         let started = Instant::now();
-        self.daemon = Some(Daemon::start(&self.data, &self.address));
+        self.daemon = Some(Daemon::started_by(&mut command));
         ask_metadata(&self.address).map_err(|error| format!("no metadata after the ready line: {error}"))?;
         let took = started.elapsed();
         self.starts.push(took);
@@ -299,12 +303,7 @@ impl Run {
 
     /// A crash during the recovery from a crash.
     fn kill_while_starting(&mut self) {
-        let mut command = serve();
-        command
-            .arg("--listen")
-            .arg(&self.address)
-            .arg("--data-dir")
-            .arg(&self.data);
+        let mut command = self.command();
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -316,6 +315,13 @@ impl Run {
         }
         child.kill().expect("the daemon runs");
         child.wait().expect("the daemon ended");
+    }
+
+    fn command(&self) -> Command {
+        let mut command = serve();
+        command.arg("--listen").arg(&self.address);
+        command.arg("--data-dir").arg(&self.data);
+        command
     }
 
     fn worker(&mut self, id: u32, kind: LaneKind, shopper: bool) -> Worker {
