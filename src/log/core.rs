@@ -398,13 +398,6 @@ enum Driven {
     NeedsSpace,
 }
 
-impl JournalError {
-    /// Whether the disk had no room.
-    pub(super) fn is_storage_full(&self) -> bool {
-        matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::future::Future;
@@ -478,6 +471,7 @@ mod tests {
         let partition = Partition {
             state: Arc::clone(&core.metadata),
             core: Arc::clone(&core),
+            uses_reserve: false,
         };
         let mut append = Box::pin(partition.append(batch()).unwrap());
         let count = Arc::new(Count);
