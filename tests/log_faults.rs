@@ -10,7 +10,7 @@ use doorbuster::log::batch::{self, BatchBuilder, Record};
 use doorbuster::log::io::sim::{Fault, SimulatedClock, SimulatedDisk, SimulatedRandom};
 use doorbuster::log::io::{Disk, Environment, OpenMode};
 use doorbuster::log::{
-    Append, AppendError, Log, LogOptions, Offset, OpenError, Partition, Timestamp, TopicSpec,
+    Append, AppendError, Log, LogOptions, Offset, OpenError, Partition, ReadError, Timestamp, TopicSpec,
 };
 
 const FOLDER: &str = "/data";
@@ -351,4 +351,17 @@ fn a_full_disk_does_not_keep_a_log_from_opening_and_leaves_no_drafts() {
     let log = open(&disk).unwrap();
     let partition = &log.topic("t").unwrap().partitions[0];
     partition.append(plain(number)).unwrap().wait().unwrap();
+}
+
+#[test]
+fn a_partition_of_a_deleted_topic_says_so() {
+    let disk = SimulatedDisk::new(1);
+    let log = unflushed(&disk);
+    let partition = log.topic("t").unwrap().partitions[0].clone();
+    log.flush().unwrap();
+    log.delete_topic("t").unwrap();
+    let read = partition.read(Offset(0), 1 << 20);
+    assert!(matches!(read, Err(ReadError::Deleted)), "{read:?}");
+    let append = partition.append(plain(9));
+    assert!(matches!(append, Err(AppendError::Deleted)), "{append:?}");
 }

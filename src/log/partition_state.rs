@@ -289,6 +289,8 @@ impl PartitionState {
             .read(from, max_bytes);
         match from_tail {
             Some(slices) => Ok(slices),
+            // Its files are gone, and a name that is opened now would be an error of the disk.
+            None if self.is_deleted() => Err(ReadError::Deleted),
             None => Ok(self.segments()?.read(from, max_bytes)?),
         }
     }
