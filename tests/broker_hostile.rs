@@ -394,3 +394,64 @@ fn shutdown_ends_a_rebalance_that_waits() {
     let response = decode_response::<JoinGroupRequest>(&wire.receive().unwrap(), 3, 1);
     assert_eq!(response.error_code, 15);
 }
+
+/// A name that is repeated is answered once: the response is not the product of the request and the state.
+#[test]
+fn repeated_names_are_not_multiplied() {
+    let (_folder, broker) = start();
+    let mut wire = Wire::connect(broker.address);
+
+    let mut topic = metadata_request::MetadataRequestTopic::default();
+    topic.name = Some(StrBytes::from(TOPIC));
+    let mut request = MetadataRequest::default();
+    request.topics = Some(vec![topic; 1000]);
+    assert_eq!(wire.call(&request, 12).topics.len(), 1);
+
+    let mut resource = describe_configs_request::DescribeConfigsResource::default();
+    resource.resource_type = 2;
+    resource.resource_name = StrBytes::from(TOPIC);
+    let mut request = DescribeConfigsRequest::default();
+    request.resources = vec![resource; 1000];
+    assert_eq!(wire.call(&request, 4).results.len(), 1);
+
+    let mut request = DescribeGroupsRequest::default();
+    request.groups = vec![StrBytes::from("group"); 1000];
+    assert_eq!(wire.call(&request, 5).groups.len(), 1);
+
+    let mut asked = offset_fetch_request::OffsetFetchRequestTopics::default();
+    asked.name = StrBytes::from(TOPIC);
+    asked.partition_indexes = vec![0, 0, 1, 0];
+    let mut group = offset_fetch_request::OffsetFetchRequestGroup::default();
+    group.group_id = StrBytes::from("group");
+    group.topics = Some(vec![asked; 2]);
+    let mut request = OffsetFetchRequest::default();
+    request.groups = vec![group; 1000];
+    let response = wire.call(&request, 8);
+    assert_eq!(response.groups.len(), 1);
+    let counts: Vec<usize> = response.groups[0]
+        .topics
+        .iter()
+        .map(|t| t.partitions.len())
+        .collect();
+    assert_eq!(counts, [2, 0]);
+}
+
+/// Kafka's answer; each look-up of a time costs the reading of a batch.
+#[test]
+fn a_repeated_partition_is_refused_by_list_offsets() {
+    let (_folder, broker) = start();
+    let mut partition = list_offsets_request::ListOffsetsPartition::default();
+    partition.timestamp = 0;
+    let mut topic = list_offsets_request::ListOffsetsTopic::default();
+    topic.name = StrBytes::from(TOPIC);
+    topic.partitions = vec![partition];
+    let mut request = ListOffsetsRequest::default();
+    request.topics = vec![topic; 2];
+    let response = Wire::connect(broker.address).call(&request, 6);
+    let errors: Vec<i16> = response
+        .topics
+        .iter()
+        .map(|t| t.partitions[0].error_code)
+        .collect();
+    assert_eq!(errors, [42, 42]);
+}
