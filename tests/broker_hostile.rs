@@ -455,3 +455,36 @@ fn a_repeated_partition_is_refused_by_list_offsets() {
         .collect();
     assert_eq!(errors, [42, 42]);
 }
+
+/// Groups that nobody got into do not use up the number of groups.
+#[test]
+fn refused_members_leave_no_groups_behind() {
+    let (_folder, broker) = start_with(BrokerConfig {
+        groups_max: 2,
+        ..config()
+    });
+    let mut wire = Wire::connect(broker.address);
+    let mut join = JoinGroupRequest::default();
+    join.session_timeout_ms = 10_000;
+    join.rebalance_timeout_ms = 10_000;
+    join.protocol_type = StrBytes::from("consumer");
+    let mut commit = OffsetCommitRequest::default();
+    commit.generation_id_or_member_epoch = -1;
+    for number in 0..5 {
+        // Without a protocol nobody can join.
+        join.group_id = StrBytes::from(format!("refused-{number}"));
+        assert_eq!(wire.call(&join, 4).error_code, 23);
+        commit.group_id = StrBytes::from(format!("nothing-{number}"));
+        assert_eq!(wire.call(&commit, 8).topics, []);
+    }
+    assert_eq!(wire.call(&ListGroupsRequest::default(), 4).groups, []);
+
+    join.group_id = StrBytes::from("real");
+    let mut protocol = join_group_request::JoinGroupRequestProtocol::default();
+    protocol.name = StrBytes::from("range");
+    join.protocols = vec![protocol];
+    let joined = wire.call(&join, 4);
+    assert_eq!(joined.error_code, 79);
+    join.member_id = joined.member_id;
+    assert_eq!(wire.call(&join, 4).error_code, 0);
+}

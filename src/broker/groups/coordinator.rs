@@ -111,11 +111,14 @@ impl GroupCoordinator {
             let Some(slot) = self.find(&group_id) else {
                 continue;
             };
-            let mut slot = lock(&slot);
-            if slot.queued == Some(moment) {
-                slot.queued = None;
+            let mut locked = lock(&slot);
+            if locked.queued == Some(moment) {
+                locked.queued = None;
             }
-            self.settle(&mut slot, Vec::new());
+            self.settle(&mut locked, Vec::new());
+            drop(locked);
+            drop(slot);
+            self.forget_if_unused(&group_id);
         }
     }
 
@@ -157,7 +160,11 @@ impl GroupCoordinator {
             break receiver;
         };
         let unavailable = |_| JoinResult::failed(&member_id, ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        receiver.await.unwrap_or_else(unavailable)
+        let result = receiver.await.unwrap_or_else(unavailable);
+        if !result.error.is_none() {
+            self.forget_if_unused(&request.group_id);
+        }
+        result
     }
 
     /// Gets the assignment of a member; resolves when the leader brought it and it is durable.
@@ -260,7 +267,11 @@ impl GroupCoordinator {
                 .map_err(|failed| code_of(&StateError::Failed(failed)))?;
             position.get_or_insert(base);
         }
-        let Some(position) = position else { return Ok(()) };
+        let Some(position) = position else {
+            drop(slot);
+            self.forget_if_unused(&request.group_id);
+            return Ok(());
+        };
         let mut slot = lock(&slot);
         for (partition, value) in request.partitions.iter().zip(values) {
             slot.offsets
@@ -383,6 +394,23 @@ impl GroupCoordinator {
             }))
         });
         Arc::clone(slot)
+    }
+
+    /// Gives up a group that nobody ever was in and that has no offsets, such as one whose only member was
+    /// refused: a name alone must not count against `groups_max` until the broker restarts.
+    fn forget_if_unused(&self, group_id: &str) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever else holds the slot may be about to commit to it. Slots are handed out only under the lock
+        // on all of them, so nobody can take one up meanwhile.
+        let is_unused = slots.get(group_id).is_some_and(|slot| {
+            Arc::strong_count(slot) == 1 && {
+                let slot = lock(slot);
+                slot.group.is_unused() && slot.group.generation == 0 && slot.offsets.is_empty()
+            }
+        });
+        if is_unused {
+            slots.remove(group_id);
+        }
     }
 
     /// Lets time catch up with a group, then does what its changes ask for.
