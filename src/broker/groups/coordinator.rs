@@ -334,21 +334,23 @@ impl GroupCoordinator {
 
     /// Forgets the offsets of a deleted topic in all groups.
     pub(in super::super) async fn forget_topic(&self, name: &str, now_ms: i64) -> Result<(), ErrorCode> {
+        if self.offsets_log.opened().is_none() {
+            return Ok(());
+        }
+        let topic = self.topic().await?;
         let slots: Vec<SharedSlot> = self.read_slots().values().cloned().collect();
         for shared in slots {
-            let (group_id, partitions) = {
+            let appends = {
                 let mut slot = lock(&shared);
-                (slot.group_id.clone(), slot.offsets.remove_topic(name))
+                let partitions = slot.offsets.remove_topic(name);
+                let records: Result<Vec<_>, _> = partitions
+                    .into_iter()
+                    .map(|p| offset_record(&slot.group_id, name, p, None))
+                    .collect();
+                // Appended under the lock: a commit that comes later, to a new topic of that name, must
+                // come later in the log too.
+                records.and_then(|records| append_all(topic, &slot.group_id, now_ms, records))
             };
-            if partitions.is_empty() {
-                continue;
-            }
-            let topic = self.topic().await?;
-            let records: Result<Vec<_>, _> = partitions
-                .into_iter()
-                .map(|p| offset_record(&group_id, name, p, None))
-                .collect();
-            let appends = records.and_then(|records| append_all(topic, &group_id, now_ms, records));
             wait_all(appends.map_err(|e| code_of(&e))?).await?;
         }
         Ok(())
