@@ -488,3 +488,28 @@ fn refused_members_leave_no_groups_behind() {
     join.member_id = joined.member_id;
     assert_eq!(wire.call(&join, 4).error_code, 0);
 }
+
+/// A client that vanished without a word gives its place back; one that waits for an answer keeps it.
+#[test]
+fn idle_connections_are_closed() {
+    let (_folder, broker) = start_with(BrokerConfig {
+        idle_timeout: Duration::from_secs(1),
+        ..config()
+    });
+    let mut silent = Wire::connect(broker.address);
+    let mut waiting = Wire::connect(broker.address);
+    let mut partition = fetch_request::FetchPartition::default();
+    partition.partition_max_bytes = 1000;
+    let mut topic = fetch_request::FetchTopic::default();
+    topic.topic = StrBytes::from(TOPIC);
+    topic.partitions = vec![partition];
+    let mut request = FetchRequest::default();
+    request.max_wait_ms = 1500;
+    request.min_bytes = 1;
+    request.max_bytes = 1000;
+    request.topics = vec![topic];
+    assert_eq!(waiting.call(&request, 8).responses.len(), 1);
+    assert_eq!(silent.receive(), None);
+    assert_eq!(waiting.receive(), None);
+    assert_serves(&broker);
+}

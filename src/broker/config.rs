@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     pub fetch_size_max_bytes: usize,
     /// How long a client may take to send a frame that it began, plus a second per 64 KiB.
     pub frame_timeout: Duration,
+    /// How long a client without requests in progress may be silent, as Kafka's `connections.max.idle.ms`.
+    pub idle_timeout: Duration,
     /// How long a client may take to accept more bytes of a response.
     pub write_timeout: Duration,
     /// How long requests in progress may take to end after shutdown was asked for.
@@ -62,6 +64,7 @@ impl Default for BrokerConfig {
             requests_size_max_bytes: 512 * 1024 * 1024,
             fetch_size_max_bytes: 55 * 1024 * 1024,
             frame_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(10),
             write_timeout: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(5),
         }
