@@ -513,3 +513,33 @@ fn idle_connections_are_closed() {
     assert_eq!(waiting.receive(), None);
     assert_serves(&broker);
 }
+
+/// Names are free, partitions are not: neither way to create topics goes beyond the limit.
+#[test]
+fn clients_cannot_create_partitions_without_end() {
+    // One is the topic of the other tests, one the broker's own.
+    let (_folder, broker) = start_with(BrokerConfig {
+        partitions_max: 3,
+        ..config()
+    });
+    let mut wire = Wire::connect(broker.address);
+    let mut topic = create_topics_request::CreatableTopic::default();
+    topic.name = StrBytes::from("created");
+    topic.replication_factor = 1;
+    for (partitions, expected) in [(2, 44), (1, 0)] {
+        topic.num_partitions = partitions;
+        let mut request = CreateTopicsRequest::default();
+        request.topics = vec![topic.clone()];
+        assert_eq!(
+            wire.call(&request, 5).topics[0].error_code,
+            expected,
+            "{partitions}"
+        );
+    }
+    let mut asked = metadata_request::MetadataRequestTopic::default();
+    asked.name = Some(StrBytes::from("auto-created"));
+    let mut request = MetadataRequest::default();
+    request.topics = Some(vec![asked]);
+    request.allow_auto_topic_creation = true;
+    assert_eq!(wire.call(&request, 4).topics[0].error_code, 3);
+}

@@ -13,6 +13,9 @@ pub struct BrokerConfig {
     pub auto_create_topics: bool,
     /// Number of partitions of a topic whose creator did not say.
     pub default_partitions: u32,
+    /// Most partitions of all topics together that clients can bring about; each holds memory and files, and
+    /// is looked at when the broker starts.
+    pub partitions_max: usize,
     /// Number of partitions of `__consumer_offsets` when it is created.
     pub offsets_topic_partitions: u32,
     /// How long a new consumer group waits for more members before its first assignment.
@@ -52,6 +55,7 @@ impl Default for BrokerConfig {
             advertised: None,
             auto_create_topics: true,
             default_partitions: 1,
+            partitions_max: 100_000,
             offsets_topic_partitions: 1,
             group_initial_rebalance_delay: Duration::from_secs(3),
             group_session_timeout_min: Duration::from_secs(6),
