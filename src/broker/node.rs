@@ -22,6 +22,10 @@ pub(super) const NODE_ID: i32 = 1;
 /// The epoch of the leader of every partition: there is one leader for ever.
 pub(super) const LEADER_EPOCH: i32 = 0;
 
+/// Most look-ups of a time at once. Each reads a batch and may decompress it to 100 MiB, so four bound their
+/// memory and leave room for others on the threads for blocking work.
+const TIME_LOOKUPS_MAX: usize = 4;
+
 /// Everything that requests share.
 #[derive(Debug)]
 pub(super) struct Node {
@@ -32,6 +36,8 @@ pub(super) struct Node {
     pub(super) groups: Arc<GroupCoordinator>,
     /// Bytes of requests that are read but not answered.
     pub(super) request_bytes: Arc<Semaphore>,
+    /// Look-ups of a time that may begin.
+    pub(super) time_lookups: Arc<Semaphore>,
     /// Ends long polls.
     pub(super) shutdown: CancellationToken,
 }
@@ -58,6 +64,7 @@ impl Node {
             state,
             groups: Arc::new(groups),
             request_bytes: Arc::new(Semaphore::new(request_bytes)),
+            time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
             shutdown: CancellationToken::new(),
             config,
         })

@@ -35,23 +35,24 @@ const NOWHERE: Found = Found {
     timestamp: -1,
 };
 
-pub(super) fn answer(node: &Node, context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub(super) async fn answer(
+    node: &Node,
+    context: &Context,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
     let mut response = ListOffsetsResponse::default();
     let repeated = repeated(&request);
     for asked in request.topics {
         let topic = node.topics.by_name(&asked.name);
         let mut listed = ListOffsetsTopicResponse::default();
-        listed.partitions = asked
-            .partitions
-            .iter()
-            .map(|partition| {
-                if repeated.contains(&(asked.name.clone(), partition.partition_index)) {
-                    refused(partition, ErrorCode::INVALID_REQUEST)
-                } else {
-                    one(topic.as_ref(), context, partition)
-                }
-            })
-            .collect();
+        for partition in &asked.partitions {
+            let is_repeated = repeated.contains(&(asked.name.clone(), partition.partition_index));
+            listed.partitions.push(if is_repeated {
+                refused(partition, ErrorCode::INVALID_REQUEST)
+            } else {
+                one(node, topic.as_ref(), context, partition).await
+            });
+        }
         listed.name = asked.name;
         response.topics.push(listed);
     }
@@ -83,7 +84,8 @@ fn refused(asked: &ListOffsetsPartition, error: ErrorCode) -> ListOffsetsPartiti
     response
 }
 
-fn one(
+async fn one(
+    node: &Node,
     topic: Option<&Arc<Topic>>,
     context: &Context,
     asked: &ListOffsetsPartition,
@@ -91,11 +93,13 @@ fn one(
     let mut response = ListOffsetsPartitionResponse::default();
     response.partition_index = asked.partition_index;
     let partition = topic.and_then(|topic| partition_of(topic, asked.partition_index));
+    let partition = partition
+        .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)
+        .and_then(|partition| check_leader_epoch(asked.current_leader_epoch).map(|()| partition))
+        .and_then(|partition| check_version(context.version(), asked.timestamp).map(|()| partition));
     let found = match partition {
-        None => Err(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION),
-        Some(partition) => check_leader_epoch(asked.current_leader_epoch)
-            .and_then(|()| check_version(context.version(), asked.timestamp))
-            .and_then(|()| find(partition, asked.timestamp)),
+        Ok(partition) => find(node, partition, asked.timestamp).await,
+        Err(error) => Err(error),
     };
     match found {
         Ok(found) => {
@@ -127,7 +131,7 @@ fn check_version(version: i16, timestamp: i64) -> Result<(), ErrorCode> {
     }
 }
 
-fn find(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+async fn find(node: &Node, partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
     match timestamp {
         LATEST => Ok(Found {
             offset: partition.high_watermark().0 as i64,
@@ -139,20 +143,31 @@ fn find(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
         }),
         // Nothing is tiered.
         LATEST_TIERED | EARLIEST_PENDING_UPLOAD => Ok(NOWHERE),
-        MAX_TIMESTAMP => {
-            let batch = partition
-                .batch_with_max_timestamp()
-                .map_err(|e| code_of(partition, &e))?;
-            batch.map_or(Ok(NOWHERE), |batch| largest_in(batch, partition))
-        }
         _ => {
-            let batch = partition
-                .batch_at_time(Timestamp(timestamp))
-                .map_err(|e| code_of(partition, &e))?;
-            batch.map_or(Ok(NOWHERE), |batch| {
-                first_at_or_after(batch, timestamp, partition)
-            })
+            // The runtime's own threads must not wait for the disk or decompress.
+            let permit = Arc::clone(&node.time_lookups).acquire_owned().await;
+            let partition = partition.clone();
+            let lookup = move || {
+                let _permit = permit;
+                look_up(&partition, timestamp)
+            };
+            let found = tokio::task::spawn_blocking(lookup).await;
+            found.unwrap_or(Err(ErrorCode::KAFKA_STORAGE_ERROR))
         }
+    }
+}
+
+/// Looks a time up in the log. Blocks.
+fn look_up(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
+    let batch = if timestamp == MAX_TIMESTAMP {
+        partition.batch_with_max_timestamp()
+    } else {
+        partition.batch_at_time(Timestamp(timestamp))
+    };
+    match batch.map_err(|error| code_of(partition, &error))? {
+        None => Ok(NOWHERE),
+        Some(batch) if timestamp == MAX_TIMESTAMP => largest_in(batch, partition),
+        Some(batch) => first_at_or_after(batch, timestamp, partition),
     }
 }
 

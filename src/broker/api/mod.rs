@@ -87,7 +87,7 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
             let fetched = fetch::answer(&node, &context, request).await;
             encoded(&context, encode_fetch(&header, fetched))
         }
-        Request::ListOffsets(request) => respond!(list_offsets::answer(&node, &context, request)),
+        Request::ListOffsets(request) => respond!(list_offsets::answer(&node, &context, request).await),
         Request::Metadata(request) => respond!(metadata::answer(&node, &context, request).await),
         Request::OffsetCommit(request) => respond!(offset_commit::answer(&node, &context, request).await),
         Request::OffsetFetch(request) => respond!(offset_fetch::answer(&node, &context, request)),
