@@ -1,6 +1,6 @@
 //! One consumer group: its state, its members, and the rules that joining, syncing and timing share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use super::super::offset_records::{GroupMemberValue, GroupValue};
@@ -334,10 +334,15 @@ impl Group {
                 .values()
                 .all(|m| m.protocols.iter().any(|p| p.name == name))
         };
+        // What all support, the first does: looked up once, not once per member.
+        let first = self.members.values().next()?;
+        let common = first.protocols.iter().filter(|protocol| by_all(&protocol.name));
+        let common: HashSet<&str> = common.map(|protocol| protocol.name.as_str()).collect();
         let mut votes: BTreeMap<&str, usize> = BTreeMap::new();
         for member in self.members.values() {
-            if let Some(choice) = member.protocols.iter().find(|protocol| by_all(&protocol.name)) {
-                *votes.entry(choice.name.as_str()).or_default() += 1;
+            let mut names = member.protocols.iter().map(|protocol| protocol.name.as_str());
+            if let Some(choice) = names.find(|name| common.contains(name)) {
+                *votes.entry(choice).or_default() += 1;
             }
         }
         votes

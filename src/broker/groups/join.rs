@@ -12,6 +12,10 @@ use super::sync::SyncResult;
 /// How long a member that joins for the first time may wait for the rebalance to complete.
 const NEW_MEMBER_JOIN_TIMEOUT: Duration = Duration::from_mins(5);
 
+/// Most protocols of one member; clients have up to five. The cost of finding a common one grows with the
+/// product of the protocols of all members.
+const PROTOCOLS_MAX: usize = 100;
+
 /// A request to join.
 #[derive(Clone, Debug)]
 pub(in super::super) struct JoinRequest {
@@ -67,7 +71,8 @@ impl Group {
         fresh_id: String,
         effects: &mut Vec<Effect>,
     ) {
-        let outcome = if !self.supports(&request.protocol_type, &request.protocols) {
+        let is_bounded = request.protocols.len() <= PROTOCOLS_MAX;
+        let outcome = if !is_bounded || !self.supports(&request.protocol_type, &request.protocols) {
             Err(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
         } else if request.identity.member_id.is_empty() {
             self.join_new(now, ticket, request, fresh_id, effects)

@@ -666,3 +666,20 @@ proptest! {
         prop_assert_eq!(harness.joined.len() + harness.synced.len(), harness.next_ticket as usize);
     }
 }
+
+#[test]
+fn a_member_has_a_bounded_number_of_protocols() {
+    let mut harness = Harness::new(Duration::ZERO);
+    let error_of = |harness: &mut Harness, count: usize| {
+        let names: Vec<String> = (0..count).map(|number| format!("p{number}")).collect();
+        let ticket = harness.join_with(|request| {
+            request.protocols = names.iter().map(|name| protocol(name)).collect();
+        });
+        harness.joined.get(&ticket).map(|result| result.error)
+    };
+    assert_eq!(
+        error_of(&mut harness, 101),
+        Some(ErrorCode::INCONSISTENT_GROUP_PROTOCOL)
+    );
+    assert_eq!(error_of(&mut harness, 100), Some(ErrorCode::NONE));
+}
