@@ -511,6 +511,10 @@ fn overview(slot: &Slot) -> GroupOverview {
     }
 }
 
+/// Most characters of a client's name that become part of a member id: the whole id must fit into a string of
+/// the protocol, 32,767 bytes.
+const NAME_IN_MEMBER_ID_MAX: usize = 1000;
+
 /// A member id in Kafka's form: what the client calls itself, then something unique.
 fn fresh_member_id(request: &JoinRequest) -> String {
     let name = request
@@ -518,6 +522,7 @@ fn fresh_member_id(request: &JoinRequest) -> String {
         .instance_id
         .as_ref()
         .unwrap_or(&request.client_id);
+    let name: String = name.chars().take(NAME_IN_MEMBER_ID_MAX).collect();
     format!("{name}-{}", uuid::Uuid::new_v4())
 }
 
