@@ -543,3 +543,54 @@ fn clients_cannot_create_partitions_without_end() {
     request.allow_auto_topic_creation = true;
     assert_eq!(wire.call(&request, 4).topics[0].error_code, 3);
 }
+
+/// The broker never gives out a session, so none can be continued; closing one and asking in full is always
+/// possible (KIP-227).
+#[test]
+fn fetch_sessions_of_another_broker_end_without_an_error() {
+    let (_folder, broker) = start();
+    let mut wire = Wire::connect(broker.address);
+    let mut topic = fetch_request::FetchTopic::default();
+    topic.topic = StrBytes::from(TOPIC);
+    topic.partitions = vec![fetch_request::FetchPartition::default()];
+    let mut request = FetchRequest::default();
+    request.topics = vec![topic];
+    for (session_id, epoch, error, topics) in [
+        (0, -1, 0, 1),
+        (0, 0, 0, 1),
+        (7, -1, 0, 1),
+        (7, 0, 0, 1),
+        (0, 1, 70, 0),
+        (7, 1, 70, 0),
+        (7, i32::MIN, 70, 0),
+    ] {
+        (request.session_id, request.session_epoch) = (session_id, epoch);
+        let response = wire.call(&request, 8);
+        let found = (response.error_code, response.responses.len(), response.session_id);
+        assert_eq!(found, (error, topics, 0), "session {session_id}, epoch {epoch}");
+    }
+}
+
+#[test]
+fn a_long_name_of_a_member_still_gets_an_answer() {
+    let (_folder, broker) = start();
+    let mut wire = Wire::connect(broker.address);
+    let mut protocol = join_group_request::JoinGroupRequestProtocol::default();
+    protocol.name = StrBytes::from("range");
+    let mut join = JoinGroupRequest::default();
+    join.group_id = StrBytes::from("group");
+    join.session_timeout_ms = 10_000;
+    join.rebalance_timeout_ms = 10_000;
+    join.protocol_type = StrBytes::from("consumer");
+    join.group_instance_id = Some(StrBytes::from("i".repeat(32_767)));
+    join.protocols = vec![protocol];
+    let joined = wire.call(&join, 5);
+    assert_eq!(joined.error_code, 0);
+
+    let mut sync = SyncGroupRequest::default();
+    sync.group_id = join.group_id;
+    sync.group_instance_id = join.group_instance_id;
+    sync.member_id = joined.member_id;
+    sync.generation_id = joined.generation_id;
+    assert_eq!(wire.call(&sync, 3).error_code, 0);
+}

@@ -14,6 +14,12 @@ use crate::log::{Topic, TopicId};
 /// First version that names topics by id.
 const TOPIC_ID_VERSION: i16 = 13;
 
+/// Epoch of a full fetch that would like to begin a session, whatever session it had before.
+const SESSION_INITIAL: i32 = 0;
+
+/// Epoch of a full fetch without a session, which ends the one that it names.
+const SESSION_FINAL: i32 = -1;
+
 /// Longest wait that a client may ask for; longer ones only hold resources.
 const WAIT_MAX: Duration = Duration::from_mins(5);
 
@@ -22,7 +28,7 @@ type Resolved = Result<PartitionFetch, ErrorCode>;
 
 pub(super) async fn answer(node: &Node, context: &Context, request: FetchRequest) -> FetchAnswer {
     let read_committed = request.isolation_level == 1;
-    if request.session_id != 0 {
+    if !matches!(request.session_epoch, SESSION_INITIAL | SESSION_FINAL) {
         // Sessions are never given out, so this one is from another broker or time. The client then
         // falls back to full fetches.
         let error = ErrorCode::FETCH_SESSION_ID_NOT_FOUND;
