@@ -34,7 +34,8 @@ pub struct BrokerConfig {
     pub connections_max: usize,
     /// Most requests of one connection that are read but not answered.
     pub requests_per_connection_max: usize,
-    /// Most bytes of requests, of all connections together, that are read but not answered.
+    /// Most bytes of requests, of all connections together, that are read but not answered; large requests that
+    /// are still arriving may take as much again.
     pub requests_size_max_bytes: usize,
     /// Largest sum of records in one Fetch response, whatever the client asks for, unless one batch is larger.
     pub fetch_size_max_bytes: usize,

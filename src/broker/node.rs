@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::config::BrokerConfig;
 use super::error::StateError;
 use super::groups::GroupCoordinator;
+use super::net::Arriving;
 use super::producers::ProducerIds;
 use super::protocol::RequestHeader;
 use super::state::BrokerState;
@@ -36,6 +37,8 @@ pub(super) struct Node {
     pub(super) groups: Arc<GroupCoordinator>,
     /// Bytes of requests that are read but not answered.
     pub(super) request_bytes: Arc<Semaphore>,
+    /// Bytes of large requests that are arriving.
+    pub(super) arriving: Arc<Arriving>,
     /// Look-ups of a time that may begin.
     pub(super) time_lookups: Arc<Semaphore>,
     /// Ends long polls.
@@ -64,6 +67,7 @@ impl Node {
             state,
             groups: Arc::new(groups),
             request_bytes: Arc::new(Semaphore::new(request_bytes)),
+            arriving: Arc::new(Arriving::new(config.requests_size_max_bytes)),
             time_lookups: Arc::new(Semaphore::new(TIME_LOOKUPS_MAX)),
             shutdown: CancellationToken::new(),
             config,

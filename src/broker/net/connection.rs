@@ -93,9 +93,10 @@ impl Connection {
         let (size_max_bytes, pending_max) = (config.frame_size_max_bytes, config.requests_per_connection_max);
         let (frame_timeout, write_timeout) = (config.frame_timeout, config.write_timeout);
         let idle_timeout = config.idle_timeout;
+        let arriving = Arc::clone(&self.node.arriving);
         let shutdown = self.node.shutdown.clone();
         let (reader, mut writer) = stream.split();
-        let mut frames = FrameReader::new(reader, size_max_bytes, frame_timeout);
+        let mut frames = FrameReader::new(reader, size_max_bytes, frame_timeout, arriving);
         let mut is_stopping = false;
         loop {
             let may_read = !is_stopping && self.held.is_none() && self.pending.len() < pending_max;

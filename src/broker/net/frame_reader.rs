@@ -1,5 +1,7 @@
 //! Frames from a socket: length-prefixed, bounded, and never paid for before their bytes arrive.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -17,6 +19,26 @@ const READ_SPACE_MIN_BYTES: usize = 4 * 1024;
 /// Bytes per second below which a client counts as too slow, on top of the fixed timeout.
 const SLOW_CLIENT_BYTES_PER_SECOND: usize = 64 * 1024;
 
+/// Part of a frame up to which it may always arrive. Ordinary clients send at most 1 MiB at once.
+const ALWAYS_ARRIVES_MAX_BYTES: usize = 2 * 1024 * 1024;
+
+/// The memory of frames of all connections that are incomplete, or complete and not handed on.
+#[derive(Debug)]
+pub(in super::super) struct Arriving {
+    size_bytes: AtomicUsize,
+    limit_bytes: usize,
+}
+
+impl Arriving {
+    /// Nothing arrives yet; large frames may have `limit_bytes` together.
+    pub(in super::super) fn new(limit_bytes: usize) -> Arriving {
+        Arriving {
+            size_bytes: AtomicUsize::new(0),
+            limit_bytes,
+        }
+    }
+}
+
 /// Reads frames; may be cancelled between any two bytes.
 #[derive(Debug)]
 pub(super) struct FrameReader<R> {
@@ -24,6 +46,9 @@ pub(super) struct FrameReader<R> {
     buffer: BytesMut,
     size_max_bytes: usize,
     timeout: Duration,
+    arriving: Arc<Arriving>,
+    /// What counts of this reader's buffer in `arriving`.
+    counted_bytes: usize,
     /// When the incomplete frame in the buffer was first waited for.
     began: Option<Instant>,
 }
@@ -40,19 +65,29 @@ pub(super) enum FrameError {
     /// The frame did not arrive in time.
     #[error("frame did not arrive in time, only {received_bytes} bytes of it")]
     TooSlow { received_bytes: usize },
+    /// Too much arrives on all connections together.
+    #[error("frame was given up after {received_bytes} bytes: too many large frames arrive at once")]
+    TooMuch { received_bytes: usize },
     /// The socket failed.
     #[error("reading from the socket failed")]
     Socket(#[source] std::io::Error),
 }
 
 impl<R: AsyncRead + Unpin> FrameReader<R> {
-    pub(super) fn new(reader: R, size_max_bytes: usize, timeout: Duration) -> FrameReader<R> {
+    pub(super) fn new(
+        reader: R,
+        size_max_bytes: usize,
+        timeout: Duration,
+        arriving: Arc<Arriving>,
+    ) -> FrameReader<R> {
         let buffer = BytesMut::new();
         FrameReader {
             reader,
             buffer,
             size_max_bytes,
             timeout,
+            arriving,
+            counted_bytes: 0,
             began: None,
         }
     }
@@ -60,6 +95,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// The next frame without its length prefix, or `None` when the client closed the connection.
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         loop {
+            self.count()?;
             let missing_bytes = match self.missing_bytes()? {
                 0 => {
                     self.began = None;
@@ -93,6 +129,30 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             _ => Err(FrameError::Length { found, limit }),
         }
+    }
+
+    /// Counts the buffer against the memory of all connections. A frame that was taken stays counted until the
+    /// next one is asked for: its receiver may have to hold it until it is counted elsewhere.
+    fn count(&mut self) -> Result<(), FrameError> {
+        let size_bytes = self.buffer.len();
+        let counts_bytes = if size_bytes > READ_SIZE_MIN_BYTES {
+            size_bytes
+        } else {
+            0
+        };
+        if counts_bytes <= self.counted_bytes {
+            self.uncount(self.counted_bytes - counts_bytes);
+            return Ok(());
+        }
+        let more_bytes = counts_bytes - self.counted_bytes;
+        let total_bytes = self.arriving.size_bytes.fetch_add(more_bytes, Ordering::Relaxed) + more_bytes;
+        self.counted_bytes = counts_bytes;
+        if total_bytes > self.arriving.limit_bytes && size_bytes > ALWAYS_ARRIVES_MAX_BYTES {
+            return Err(FrameError::TooMuch {
+                received_bytes: size_bytes,
+            });
+        }
+        Ok(())
     }
 
     fn take_frame(&mut self) -> Bytes {
@@ -134,6 +194,21 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+impl<R> FrameReader<R> {
+    fn uncount(&mut self, size_bytes: usize) {
+        if size_bytes > 0 {
+            self.arriving.size_bytes.fetch_sub(size_bytes, Ordering::Relaxed);
+            self.counted_bytes -= size_bytes;
+        }
+    }
+}
+
+impl<R> Drop for FrameReader<R> {
+    fn drop(&mut self) {
+        self.uncount(self.counted_bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
@@ -142,8 +217,12 @@ mod tests {
 
     const LIMIT: usize = 1000;
 
+    fn unlimited() -> Arc<Arriving> {
+        Arc::new(Arriving::new(usize::MAX))
+    }
+
     fn reader(bytes: &[u8]) -> FrameReader<&[u8]> {
-        FrameReader::new(bytes, LIMIT, Duration::from_secs(30))
+        FrameReader::new(bytes, LIMIT, Duration::from_secs(30), unlimited())
     }
 
     fn framed(payload: &[u8]) -> Vec<u8> {
@@ -184,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn a_length_alone_allocates_little() {
         let wire = (100_i32 << 20).to_be_bytes();
-        let mut reader = FrameReader::new(&wire[..], 100 << 20, Duration::from_secs(30));
+        let mut reader = FrameReader::new(&wire[..], 100 << 20, Duration::from_secs(30), unlimited());
         assert!(reader.next().await.is_err());
         assert!(reader.buffer.capacity() <= 2 * READ_SIZE_MIN_BYTES);
     }
@@ -193,7 +272,7 @@ mod tests {
     async fn a_frame_must_come_to_its_end_in_time() {
         let (mut client, server) = tokio::io::duplex(64);
         client.write_all(&[0, 0]).await.unwrap();
-        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30));
+        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30), unlimited());
         assert!(matches!(
             reader.next().await,
             Err(FrameError::TooSlow { received_bytes: 2 })
@@ -207,7 +286,7 @@ mod tests {
             .write_all(&[framed(b"one"), vec![0]].concat())
             .await
             .unwrap();
-        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30));
+        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30), unlimited());
         assert_eq!(reader.next().await.unwrap().unwrap(), Bytes::from_static(b"one"));
         let second = tokio::time::timeout(Duration::from_mins(10), reader.next()).await;
         assert!(matches!(
@@ -217,9 +296,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn large_frames_share_their_memory() {
+        const MIB: usize = 1024 * 1024;
+        let counted = |arriving: &Arc<Arriving>| arriving.size_bytes.load(Ordering::Relaxed);
+        let arriving = Arc::new(Arriving::new(10 * MIB));
+        let (wire, ordinary) = (framed(&vec![7; 8 * MIB]), framed(&vec![7; MIB]));
+        let read = |wire| FrameReader::new(wire, 100 * MIB, Duration::from_secs(30), Arc::clone(&arriving));
+        let mut first = read(&wire[..]);
+        assert_eq!(first.next().await.unwrap().unwrap().len(), 8 * MIB);
+        // Its receiver may still hold it, so it counts.
+        let first_bytes = counted(&arriving);
+        assert!(first_bytes > 7 * MIB, "{first_bytes}");
+        let second = read(&wire[..]).next().await;
+        assert!(matches!(second, Err(FrameError::TooMuch { received_bytes }) if received_bytes > 2 * MIB));
+        assert_eq!(counted(&arriving), first_bytes);
+
+        // An ordinary frame arrives whatever the others do.
+        assert_eq!(read(&ordinary[..]).next().await.unwrap().unwrap().len(), MIB);
+        assert_eq!(first.next().await.unwrap(), None);
+        assert_eq!(counted(&arriving), 0);
+        assert_eq!(read(&wire[..]).next().await.unwrap().unwrap().len(), 8 * MIB);
+        assert_eq!(counted(&arriving), 0);
+    }
+
+    #[tokio::test]
     async fn cancelling_loses_nothing() {
         let (mut client, server) = tokio::io::duplex(64);
-        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30));
+        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30), unlimited());
         for byte in framed(b"abc") {
             let cancelled = tokio::time::timeout(Duration::ZERO, reader.next()).await;
             assert!(cancelled.is_err());

@@ -5,4 +5,5 @@ mod frame_reader;
 mod frame_writer;
 mod listener;
 
+pub(super) use frame_reader::Arriving;
 pub(super) use listener::{bind, serve};
