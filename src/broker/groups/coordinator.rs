@@ -418,12 +418,17 @@ impl GroupCoordinator {
     /// Lets time catch up with a group, then does what its changes ask for.
     fn settle(self: &Arc<Self>, slot: &mut Slot, mut effects: Vec<Effect>) {
         slot.group.tick(self.deadlines.now(), &mut effects);
+        let mut storing = None;
         for effect in effects {
             match effect {
                 Effect::Joined(ticket, result) => {
-                    if let Some(sender) = slot.joins.remove(&ticket) {
+                    let Some(sender) = slot.joins.remove(&ticket) else {
+                        continue;
+                    };
+                    match storing.take() {
+                        Some(stored) => send_when_stored(stored, sender, result),
                         // The client may be gone; its session will time out.
-                        let _ = sender.send(result);
+                        None => drop(sender.send(result)),
                     }
                 }
                 Effect::Synced(ticket, result) => {
@@ -432,12 +437,12 @@ impl GroupCoordinator {
                     }
                 }
                 Effect::StoreAssignment(generation) => self.store_assignment(slot, generation),
-                Effect::Store => match self.store(slot) {
-                    // Nobody waits for it: the next generation stores the group again.
-                    Ok(appends) => drop(appends),
-                    Err(error) => tracing::warn!(group = slot.group_id, %error, "group was not stored"),
-                },
+                Effect::Store => storing = Some(self.store(slot)),
             }
+        }
+        if let Some(Err(error)) = storing {
+            // Nobody waits for it: the next generation stores the group again.
+            tracing::warn!(group = slot.group_id, %error, "group was not stored");
         }
         self.queue_deadline(slot);
     }
@@ -524,6 +529,27 @@ fn fresh_member_id(request: &JoinRequest) -> String {
         .unwrap_or(&request.client_id);
     let name: String = name.chars().take(NAME_IN_MEMBER_ID_MAX).collect();
     format!("{name}-{}", uuid::Uuid::new_v4())
+}
+
+/// Answers a static member that took its old place once its new member id is durable: after a crash the broker
+/// would fence an id that it does not know, which ends the client.
+fn send_when_stored(
+    stored: Result<Vec<Append>, StateError>,
+    sender: oneshot::Sender<JoinResult>,
+    result: JoinResult,
+) {
+    tokio::spawn(async move {
+        let outcome = match stored {
+            Ok(appends) => wait_all(appends).await,
+            Err(error) => Err(code_of(&error)),
+        };
+        let result = match outcome {
+            Ok(()) => result,
+            // Without a member id the client takes its place again.
+            Err(error) => JoinResult::failed("", error),
+        };
+        let _ = sender.send(result);
+    });
 }
 
 async fn wait_all(appends: Vec<Append>) -> Result<(), ErrorCode> {

@@ -50,7 +50,7 @@ pub(super) enum Effect {
     Synced(Ticket, SyncResult),
     /// Store the group, then call [`Group::assignment_stored`] with this generation.
     StoreAssignment(i32),
-    /// Store the group; nobody waits for it.
+    /// Store the group; the `JoinGroup` that is answered next, if there is one, waits for it.
     Store,
 }
 
