@@ -226,6 +226,7 @@ impl Core {
         sequence: Sequence,
     ) -> Result<Driven, LogFailed> {
         self.check_running()?;
+        let _guard = FailOnPanic(&self.progress);
         let driven = loop {
             // Submitting comes before leaving, so that the device works while the next driver wakes up.
             let submitted = writer.submit(&self.queue).map_err(|error| self.fail(&error))?;
@@ -284,6 +285,7 @@ impl Core {
     pub fn flush(&self) -> Result<FlushOutcome, LogFailed> {
         let mut flusher = self.lock_flusher();
         self.check_running()?;
+        let _guard = FailOnPanic(&self.progress);
         let lsn = self.published_lsn.load(Ordering::Acquire);
         self.unflushed_bytes.store(0, Ordering::Release);
         let dirty = std::mem::take(&mut *self.lock_dirty());
@@ -387,6 +389,18 @@ impl Core {
     }
 }
 
+/// Stops the log when its thread panics: those who wait must hear of it, and what was half done is not gone on
+/// with.
+struct FailOnPanic<'a>(&'a Progress);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the log panicked");
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driven {
     /// What was asked for is durable, or nothing is left to write.
@@ -487,5 +501,27 @@ mod tests {
         ));
         drop(append);
         assert_eq!(Arc::strong_count(&count), 2, "nobody keeps the waker");
+    }
+
+    #[test]
+    fn a_panic_while_driving_is_told_to_those_who_wait() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("planted");
+            }
+        }
+        let core = Arc::new(core());
+        let partition = Partition {
+            state: Arc::clone(&core.metadata),
+            core: Arc::clone(&core),
+            uses_reserve: false,
+        };
+        partition.wake_above(Offset(0), &Waker::from(Arc::new(Panics)));
+        let append = partition.append(batch()).unwrap();
+        let later = partition.append(batch()).unwrap();
+        let driving = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| append.wait()));
+        assert!(driving.is_err());
+        assert_eq!(&*later.wait().unwrap_err().reason, "a thread of the log panicked");
     }
 }

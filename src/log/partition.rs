@@ -141,7 +141,8 @@ impl Partition {
 
 /// An append on its way to stable storage: a future, or blocking by [`Append::wait`].
 ///
-/// Dropping it does not take the append back.
+/// Writing begins when it is waited for, polled or dropped, so that several appends can share one write: one that
+/// is only kept stays in memory. Dropping it does not take the append back.
 #[must_use = "the batch is durable only once this resolves"]
 pub struct Append {
     core: Arc<Core>,

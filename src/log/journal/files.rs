@@ -133,11 +133,6 @@ impl JournalFiles {
         self.lock().count > 0
     }
 
-    /// Whether there is but one file, which is written until it is full and then never set free.
-    pub fn is_single(&self) -> bool {
-        self.lock().count < 2
-    }
-
     /// Whether no group up to `lsn` is needed any more.
     pub fn is_flushed_through(&self, lsn: Lsn) -> bool {
         self.lock().flushed_lsn >= lsn
