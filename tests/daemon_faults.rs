@@ -249,6 +249,42 @@ fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
     }
 }
 
+#[test]
+fn a_partition_with_data_takes_one_file_descriptor() {
+    const PARTITIONS: i32 = 60;
+    let folder = folder();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    client.create_topic("many", PARTITIONS);
+    for partition in 0..PARTITIONS {
+        // More than the interval of the index, so that its files are written too.
+        assert_eq!(client.produce("many", partition, &[7; 10_000]), Ok(0));
+        assert_eq!(client.produce("many", partition, &[7; 10_000]), Ok(1));
+    }
+    let open = || {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("a running process");
+        let files = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        files
+            .filter(|file| file.components().any(|part| part.as_os_str() == "partitions"))
+            .count()
+    };
+    let begun = Instant::now();
+    while open() < PARTITIONS as usize {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the records are never flushed"
+        );
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    // Beside them, the partitions of the catalog, of the broker's state and of the engine's topics.
+    let limit = PARTITIONS as usize + 6;
+    assert!(
+        open() <= limit,
+        "{} files of partitions are open, want at most {limit}",
+        open()
+    );
+}
+
 /// A daemon that may open that many files and connections together.
 fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
     let mut command = Command::new("sh");
