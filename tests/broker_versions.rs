@@ -535,6 +535,91 @@ fn describe_list_and_delete(setup: &mut Setup, group: &str, version: i16) {
     assert_eq!(setup.wire.call(&delete, version.min(2)).results[0].error_code, 69);
 }
 
+/// Commits offset 7 of both partitions for nobody in particular.
+fn commit_alone(setup: &mut Setup, group: &str) {
+    let mut commit = OffsetCommitRequest::default();
+    commit.group_id = text(group);
+    commit.generation_id_or_member_epoch = -1;
+    let mut topic = offset_commit_request::OffsetCommitRequestTopic::default();
+    topic.name = text(TOPIC);
+    for index in 0..2 {
+        let mut partition = offset_commit_request::OffsetCommitRequestPartition::default();
+        partition.partition_index = index;
+        partition.committed_offset = 7;
+        topic.partitions.push(partition);
+    }
+    commit.topics = vec![topic];
+    let committed = setup.wire.call(&commit, 8);
+    assert_eq!(committed.topics[0].partitions[1].error_code, 0);
+}
+
+/// The partitions of the topic that have a committed offset.
+fn committed_partitions(wire: &mut Wire, group: &str) -> Vec<i32> {
+    let mut asked = offset_fetch_request::OffsetFetchRequestGroup::default();
+    asked.group_id = text(group);
+    asked.topics = None;
+    let mut fetch = OffsetFetchRequest::default();
+    fetch.groups = vec![asked];
+    let fetched = wire.call(&fetch, 9);
+    let partitions = fetched.groups[0]
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.partition_index).collect()
+}
+
+/// The errors of the group and of its partitions.
+fn delete_offsets(wire: &mut Wire, group: &str, asked: &[(&str, &[i32])]) -> (i16, Vec<i16>) {
+    let mut request = OffsetDeleteRequest::default();
+    request.group_id = text(group);
+    for (name, partitions) in asked {
+        let mut topic = offset_delete_request::OffsetDeleteRequestTopic::default();
+        topic.name = text(name);
+        for index in *partitions {
+            let mut partition = offset_delete_request::OffsetDeleteRequestPartition::default();
+            partition.partition_index = *index;
+            topic.partitions.push(partition);
+        }
+        request.topics.push(topic);
+    }
+    let response = wire.call(&request, 0);
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let errors = partitions.map(|partition| partition.error_code).collect();
+    (response.error_code, errors)
+}
+
+#[test]
+fn committed_offsets_are_deleted_for_good() {
+    let mut setup = setup();
+    commit_alone(&mut setup, GROUP);
+    let asked: [(&str, &[i32]); 2] = [("no-such-topic", &[0]), (TOPIC, &[1, 9])];
+    let wire = &mut setup.wire;
+    assert_eq!(delete_offsets(wire, "no-such-group", &asked), (69, Vec::new()));
+    assert_eq!(committed_partitions(wire, GROUP), vec![0, 1]);
+    assert_eq!(delete_offsets(wire, GROUP, &asked), (0, vec![3, 0, 0]));
+    assert_eq!(committed_partitions(wire, GROUP), vec![0]);
+
+    setup.broker.stop();
+    let broker = RunningBroker::start(setup._folder.path());
+    let mut wire = Wire::connect(broker.address);
+    assert_eq!(committed_partitions(&mut wire, GROUP), vec![0]);
+    assert_eq!(delete_offsets(&mut wire, GROUP, &[(TOPIC, &[0])]), (0, vec![0]));
+    assert_eq!(committed_partitions(&mut wire, GROUP), Vec::<i32>::new());
+}
+
+#[test]
+fn offsets_of_topics_that_members_may_read_stay() {
+    let mut setup = setup();
+    let joined = join_and_sync(&mut setup, GROUP, 9);
+    commit_and_fetch(&mut setup, GROUP, 8, &joined);
+    // The metadata of this member is not a subscription, so it may read anything.
+    assert_eq!(
+        delete_offsets(&mut setup.wire, GROUP, &[(TOPIC, &[1])]),
+        (0, vec![86])
+    );
+    assert_eq!(committed_partitions(&mut setup.wire, GROUP), vec![1]);
+}
+
 #[test]
 fn topics_configs_and_the_cluster() {
     let mut setup = setup();
@@ -694,7 +779,7 @@ fn the_cluster_id_never_changes() {
 fn the_version_table_is_covered() {
     use doorbuster::broker::protocol::{ApiKey, SERVED_APIS};
     // A new API needs a test of its own above.
-    assert_eq!(SERVED_APIS.len(), 21);
+    assert_eq!(SERVED_APIS.len(), 22);
     let fetch = SERVED_APIS
         .iter()
         .find(|served| served.key == ApiKey::Fetch)

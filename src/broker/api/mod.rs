@@ -14,6 +14,7 @@ mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
@@ -101,6 +102,7 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
         Request::DescribeGroups(request) => respond!(group_admin::describe(&node, &context, request)),
         Request::ListGroups(request) => respond!(group_admin::list(&node, &context, &request)),
         Request::DeleteGroups(request) => respond!(group_admin::delete(&node, request).await),
+        Request::OffsetDelete(request) => respond!(offset_delete::answer(&node, request).await),
         Request::ApiVersions(request) => respond!(api_versions::answer(&context, &request)),
         Request::UnknownApiVersions => respond!(api_versions::unsupported()),
         Request::CreateTopics(request) => respond!(topics_admin::create(&node, &context, request).await),

@@ -93,6 +93,8 @@ error_codes! {
     GROUP_MAX_SIZE_REACHED = 81,
     /// Another member took over the group instance id.
     FENCED_INSTANCE_ID = 82,
+    /// Members of the group subscribe to the topic.
+    GROUP_SUBSCRIBED_TO_TOPIC = 86,
     /// A record breaks a rule of its topic.
     INVALID_RECORD = 87,
     /// No topic of that id.
