@@ -337,6 +337,19 @@ fn metadata_and_api_versions() {
             assert_eq!(found.topic_id, setup.topic_id);
         }
     }
+    for (version, name) in [(12, None), (12, Some("")), (13, None), (13, Some(""))] {
+        let mut by_id = metadata_request::MetadataRequestTopic::default();
+        by_id.topic_id = setup.topic_id;
+        by_id.name = name.map(text);
+        let mut unknown = by_id.clone();
+        unknown.topic_id = Uuid::from_bytes([9; 16]);
+        let mut request = MetadataRequest::default();
+        request.topics = Some(vec![by_id, unknown]);
+        let topics = setup.wire.call(&request, version).topics;
+        assert_eq!((topics[0].error_code, &topics[0].name), (0, &Some(text(TOPIC))));
+        assert_eq!((topics[1].error_code, &topics[1].name), (100, &None));
+        assert_eq!(topics[1].topic_id, Uuid::from_bytes([9; 16]));
+    }
     for version in 0..=4 {
         let mut request = ApiVersionsRequest::default();
         if version >= 3 {

@@ -49,7 +49,9 @@ fn all(node: &Node) -> Vec<MetadataResponseTopic> {
 }
 
 async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> MetadataResponseTopic {
-    let Some(name) = asked.name else {
+    // Java's client leaves the name empty, others make it null: an id alone says that it counts.
+    let name = asked.name.filter(|_| asked.topic_id == Uuid::ZERO);
+    let Some(name) = name else {
         let found = node.topics.by_id(TopicId(asked.topic_id.to_bytes()));
         return match found {
             Some(topic) => describe(&topic),
