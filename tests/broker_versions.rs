@@ -657,7 +657,7 @@ fn topics_configs_and_the_cluster() {
         assert_eq!((repeated.topics.len(), repeated.topics[0].error_code), (1, 42));
     }
     for version in 1..=4 {
-        for (kind, name, least) in [(2, TOPIC, 30), (4, "1", 15)] {
+        for (kind, name, least) in [(2, TOPIC, 33), (4, "1", 15)] {
             let mut resource = describe_configs_request::DescribeConfigsResource::default();
             resource.resource_type = kind;
             resource.resource_name = text(name);
