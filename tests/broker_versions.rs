@@ -375,6 +375,60 @@ fn metadata_and_api_versions() {
 }
 
 #[test]
+fn authorized_operations_are_told_when_asked_for() {
+    const CLUSTER: i32 = 0b1_1111_1010_0000;
+    const TOPIC_AND_UNKNOWN: [i32; 2] = [0b1101_1111_1000, i32::MIN];
+    let mut setup = setup();
+    commit_alone(&mut setup, GROUP);
+    let wire = &mut setup.wire;
+    let mut metadata = MetadataRequest::default();
+    let names = [TOPIC, "no-such-topic"];
+    let asked = names.map(|name| {
+        let mut topic = metadata_request::MetadataRequestTopic::default();
+        topic.name = Some(text(name));
+        topic
+    });
+    metadata.topics = Some(asked.to_vec());
+    metadata.allow_auto_topic_creation = false;
+    for (version, is_asked) in [(8, true), (8, false), (10, true), (13, true), (13, false)] {
+        metadata.include_topic_authorized_operations = is_asked;
+        metadata.include_cluster_authorized_operations = is_asked && version <= 10;
+        let response = wire.call(&metadata, version);
+        let topics: Vec<i32> = response
+            .topics
+            .iter()
+            .map(|topic| topic.topic_authorized_operations)
+            .collect();
+        assert_eq!(
+            topics,
+            if is_asked {
+                TOPIC_AND_UNKNOWN
+            } else {
+                [i32::MIN; 2]
+            }
+        );
+        let cluster = if is_asked && version <= 10 {
+            CLUSTER
+        } else {
+            i32::MIN
+        };
+        assert_eq!(response.cluster_authorized_operations, cluster);
+    }
+    let mut cluster = DescribeClusterRequest::default();
+    assert_eq!(wire.call(&cluster, 1).cluster_authorized_operations, i32::MIN);
+    cluster.include_cluster_authorized_operations = true;
+    assert_eq!(wire.call(&cluster, 1).cluster_authorized_operations, CLUSTER);
+    let mut groups = DescribeGroupsRequest::default();
+    groups.groups = vec![text(GROUP)];
+    assert_eq!(wire.call(&groups, 6).groups[0].authorized_operations, i32::MIN);
+    groups.include_authorized_operations = true;
+    assert_eq!(
+        wire.call(&groups, 6).groups[0].authorized_operations,
+        0b1101_0100_1000
+    );
+}
+
+#[test]
 fn group_membership_and_offsets() {
     let mut setup = setup();
     for version in 0..=9 {

@@ -4,6 +4,7 @@
 //! [`dispatch`] for what may overtake what.
 
 mod api_versions;
+mod authorized_operations;
 mod describe_cluster;
 mod describe_configs;
 mod fetch;
