@@ -249,6 +249,42 @@ fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
     }
 }
 
+#[test]
+fn a_partition_with_data_takes_one_file_descriptor() {
+    const PARTITIONS: i32 = 60;
+    let folder = folder();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    client.create_topic("many", PARTITIONS);
+    for partition in 0..PARTITIONS {
+        // More than the interval of the index, so that its files are written too.
+        assert_eq!(client.produce("many", partition, &[7; 10_000]), Ok(0));
+        assert_eq!(client.produce("many", partition, &[7; 10_000]), Ok(1));
+    }
+    let open = || {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("a running process");
+        let files = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        files
+            .filter(|file| file.components().any(|part| part.as_os_str() == "partitions"))
+            .count()
+    };
+    let begun = Instant::now();
+    while open() < PARTITIONS as usize {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the records are never flushed"
+        );
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    // Beside them, the partitions of the catalog, of the broker's state and of the engine's topics.
+    let limit = PARTITIONS as usize + 6;
+    assert!(
+        open() <= limit,
+        "{} files of partitions are open, want at most {limit}",
+        open()
+    );
+}
+
 /// A daemon that may open that many files and connections together.
 fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
     let mut command = Command::new("sh");
@@ -457,5 +493,49 @@ impl Damage {
 
     fn undo(&self) {
         self.apply();
+    }
+}
+
+#[test]
+fn a_power_cut_on_a_real_filesystem_loses_nothing_acknowledged() {
+    match SmallDisk::ext4(160 * 1024 * 1024) {
+        Ok(disk) => cut_power_again_and_again(&disk),
+        Err(why) => eprintln!("NO LOOP FILESYSTEM ({why}): power cuts are NOT TRIED with the real kernel"),
+    }
+}
+
+fn cut_power_again_and_again(disk: &SmallDisk) {
+    let daemon = Daemon::start(&disk.path().join("data"), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    let mut random = Random::new(160);
+    let mut sent: Vec<Vec<Vec<u8>>> = Vec::new();
+    for round in 0..12 {
+        let topic = format!("round-{round}");
+        client.create_topic(&topic, 1);
+        sent.push(Vec::new());
+        for _ in 0..random.between(0, 40) {
+            let size = if random.one_in(4) { 200_000 } else { 100 };
+            let (which, value) = (random.between(0, round + 1) as usize, random.bytes(size));
+            let offset = client.produce(&format!("round-{which}"), 0, &value);
+            assert_eq!(offset, Ok(sent[which].len() as i64));
+            sent[which].push(value);
+        }
+        // Standing still, the daemon writes nothing while the blocks are copied.
+        let left = daemon
+            .frozen(|| disk.after_power_cut())
+            .expect("a second filesystem");
+        let restarted = Daemon::start(&left.path().join("data"), "127.0.0.1:0");
+        let reader = Client::new(&restarted.address());
+        for (which, values) in sent.iter().enumerate() {
+            assert_eq!(
+                &reader.read_all(&format!("round-{which}"), 0),
+                values,
+                "cut {round}, topic {which}"
+            );
+        }
+        assert_eq!(
+            reader.produce(&topic, 0, b"after"),
+            Ok(sent[round as usize].len() as i64)
+        );
     }
 }

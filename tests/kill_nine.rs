@@ -16,6 +16,8 @@ mod audit;
 mod lane;
 #[path = "kill_nine/ledger.rs"]
 mod ledger;
+#[path = "kill_nine/passing_topics.rs"]
+mod passing_topics;
 #[path = "kill_nine/reader.rs"]
 mod reader;
 #[path = "kill_nine/recount.rs"]
@@ -24,7 +26,7 @@ mod recount;
 mod shopper;
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -36,6 +38,7 @@ use audit::{Audit, COMMANDS, EVENTS};
 use daemon::{Daemon, Random, ask_metadata, create_topic, free_address, serve, signal_named};
 use lane::{Lane, LaneKind, Stop};
 use ledger::{Ledger, Place, PlaceIndex};
+use passing_topics::PassingTopics;
 use reader::{LiveView, consumer};
 
 /// Rounds without `DOORBUSTER_KILL_ROUNDS`.
@@ -90,6 +93,50 @@ fn nothing_that_was_acknowledged_is_lost_by_kill_nine() {
     std::fs::remove_dir_all(&folder).expect("the test's own folder");
 }
 
+/// A disk that forgets what it had flushed is what the audit is for: it must notice.
+#[test]
+fn an_older_copy_of_the_data_folder_is_noticed() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (data, older) = (folder.path().join("data"), folder.path().join("older"));
+    let mut run = Run::begin(1, &data);
+    run.live
+        .wait(Duration::from_millis(300))
+        .expect("nothing is wrong");
+    run.daemon.take().expect("a daemon").kill_nine();
+    copy_folder(&data, &older);
+    run.start().expect("a restart");
+    run.live
+        .wait(Duration::from_millis(300))
+        .expect("nothing is wrong");
+    run.stop_lasting().expect("every record is acknowledged");
+    run.audit
+        .verify(&run.address, &run.live)
+        .expect("nothing is wrong");
+    run.daemon.take().expect("a daemon").kill_nine();
+    std::fs::remove_dir_all(&data).expect("the test's own folder");
+    std::fs::rename(&older, &data).expect("the test's own folder");
+    run.start().expect("the older copy is a whole one");
+    let noticed = run.audit.verify(&run.address, &run.live);
+    let fault = noticed.expect_err("records are missing");
+    assert!(
+        fault.contains("was shown before") || fault.contains("committed"),
+        "{fault}"
+    );
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir(to).expect("a new folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("a readable folder");
+        let (from, to) = (entry.path(), to.join(entry.file_name()));
+        if from.is_dir() {
+            copy_folder(&from, &to);
+        } else {
+            std::fs::copy(&from, &to).expect("a copy");
+        }
+    }
+}
+
 /// One test run: what lives through the rounds.
 struct Run {
     random: Random,
@@ -99,6 +146,7 @@ struct Run {
     ledger: Arc<Ledger>,
     audit: Audit,
     live: LiveView,
+    topics: PassingTopics,
     lasting: Vec<Worker>,
     daemon: Option<Daemon>,
     starts: Vec<Duration>,
@@ -131,6 +179,7 @@ impl Run {
         let mut run = Run {
             data: data.to_path_buf(),
             lasting: Vec::new(),
+            topics: PassingTopics::default(),
             starts: Vec::new(),
             daemon: Some(daemon),
             random: random.fork(),
@@ -158,6 +207,7 @@ impl Run {
             compression: COMPRESSIONS[round as usize % COMPRESSIONS.len()],
         };
         let passing = self.worker(LASTING + round as u32, kind, false);
+        self.topics.turn(&self.address, round);
         let until_kill = Duration::from_millis(self.random.between(50, 800));
         self.live.wait(until_kill)?;
         self.daemon.take().expect("a daemon").kill_nine();
@@ -168,28 +218,16 @@ impl Run {
         self.start()?;
         // In the other rounds the next kill may come right after the recovery.
         if round.is_multiple_of(2) {
-            self.audit.verify(&self.address, &self.live)
-        } else {
-            Ok(())
+            self.topics.check(&self.address)?;
+            self.audit.verify(&self.address, &self.live)?;
         }
+        Ok(())
     }
 
     /// Lets everything settle, and checks the whole of it.
     fn end(mut self) -> Result<(), String> {
         self.settle()?;
-        for worker in std::mem::take(&mut self.lasting) {
-            worker.stop.stop();
-            worker
-                .thread
-                .join()
-                .map_err(|_| "a lasting lane panicked".to_owned())?;
-            worker.lane.finish(SETTLE_MAX);
-        }
-        let given_up = self.ledger.take_given_up();
-        let lasting = given_up.iter().find(|(sent, _)| sent.lane < LASTING);
-        lasting.map_or(Ok(()), |given_up| {
-            Err(format!("an idempotent producer gave up: {given_up:?}"))
-        })?;
+        self.stop_lasting()?;
         self.settle()?;
         self.audit.read_all_again(&self.address)?;
         let stopped = self
@@ -214,6 +252,23 @@ impl Run {
         Ok(())
     }
 
+    /// Stops the lasting lanes; every record of theirs must be acknowledged in the end.
+    fn stop_lasting(&mut self) -> Result<(), String> {
+        for worker in std::mem::take(&mut self.lasting) {
+            worker.stop.stop();
+            worker
+                .thread
+                .join()
+                .map_err(|_| "a lasting lane panicked".to_owned())?;
+            worker.lane.finish(SETTLE_MAX);
+        }
+        let given_up = self.ledger.take_given_up();
+        let lasting = given_up.iter().find(|(sent, _)| sent.lane < LASTING);
+        lasting.map_or(Ok(()), |given_up| {
+            Err(format!("an idempotent producer gave up: {given_up:?}"))
+        })
+    }
+
     /// Verifies until every command that was read has its outcome.
     fn settle(&mut self) -> Result<(), String> {
         let begun = Instant::now();
@@ -229,10 +284,14 @@ impl Run {
         }
     }
 
-    /// Starts the daemon and measures the time to its first answer.
+    /// Starts the daemon, with one way of writing or the other, and measures the time to its first answer.
     fn start(&mut self) -> Result<(), String> {
+        let mut command = self.command();
+        if self.random.one_in(3) {
+            command.arg("--plain-writes");
+        }
         let started = Instant::now();
-        self.daemon = Some(Daemon::start(&self.data, &self.address));
+        self.daemon = Some(Daemon::started_by(&mut command));
         ask_metadata(&self.address).map_err(|error| format!("no metadata after the ready line: {error}"))?;
         let took = started.elapsed();
         self.starts.push(took);
@@ -244,12 +303,7 @@ impl Run {
 
     /// A crash during the recovery from a crash.
     fn kill_while_starting(&mut self) {
-        let mut command = serve();
-        command
-            .arg("--listen")
-            .arg(&self.address)
-            .arg("--data-dir")
-            .arg(&self.data);
+        let mut command = self.command();
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -261,6 +315,13 @@ impl Run {
         }
         child.kill().expect("the daemon runs");
         child.wait().expect("the daemon ended");
+    }
+
+    fn command(&self) -> Command {
+        let mut command = serve();
+        command.arg("--listen").arg(&self.address);
+        command.arg("--data-dir").arg(&self.data);
+        command
     }
 
     fn worker(&mut self, id: u32, kind: LaneKind, shopper: bool) -> Worker {

@@ -21,7 +21,7 @@ const PARTITIONS: u32 = 4;
 const WRITERS_PER_PARTITION: u64 = 2;
 const BATCHES_PER_WRITER: u64 = 60;
 /// Nobody waits that long unless somebody was forgotten.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Journal files of two small groups: the journal is full all the time.
 fn options(plain_writes: bool) -> LogOptions {
@@ -340,4 +340,25 @@ fn append_until_closed(partition: &Partition, writer: u64) -> Vec<(usize, u64, (
         acknowledged.push((writer as usize % PARTITIONS as usize, offset.0, (writer, number)));
     }
     acknowledged
+}
+
+#[test]
+fn waiting_for_ever_is_a_timeout_too() {
+    let log = Log::open(folder("for-ever"), options(false)).unwrap();
+    let topic = log
+        .create_topic(
+            "orders",
+            &TopicSpec {
+                partitions: 1,
+                ..TopicSpec::default()
+            },
+        )
+        .unwrap();
+    let partition = topic.partitions[0].clone();
+    let follower = {
+        let partition = partition.clone();
+        thread::spawn(move || partition.wait_above(Offset::ZERO, Duration::MAX))
+    };
+    partition.append(batch_of(0, 0)).unwrap().wait().unwrap();
+    assert!(follower.join().unwrap());
 }

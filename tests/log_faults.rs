@@ -9,7 +9,9 @@ use bytes::Bytes;
 use doorbuster::log::batch::{self, BatchBuilder, Record};
 use doorbuster::log::io::sim::{Fault, SimulatedClock, SimulatedDisk, SimulatedRandom};
 use doorbuster::log::io::{Disk, Environment, OpenMode};
-use doorbuster::log::{AppendError, Log, LogOptions, Offset, OpenError, Partition, Timestamp, TopicSpec};
+use doorbuster::log::{
+    Append, AppendError, Log, LogOptions, Offset, OpenError, Partition, ReadError, Timestamp, TopicSpec,
+};
 
 const FOLDER: &str = "/data";
 const PARTITIONS: u32 = 3;
@@ -311,4 +313,55 @@ fn damage_at_the_end_of_the_last_segment_is_no_torn_write_when_the_journal_has_n
     );
     let error = open(&disk).unwrap_err();
     assert!(matches!(error, OpenError::Segment { .. }), "{error:?}");
+}
+
+#[test]
+fn a_full_disk_does_not_keep_a_log_from_opening_and_leaves_no_drafts() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk).unwrap();
+    let partitions = create(&log);
+    let mut number = 0;
+    let disk = loop {
+        partitions[0].append(plain(number)).unwrap().wait().unwrap();
+        number += 1;
+        // Until all files are needed, so that opening wants one more.
+        let image = disk.crash_keeping_none();
+        let before = image.operations();
+        drop(open(&image).unwrap());
+        let names = image.list(Path::new("/data/journal")).unwrap();
+        if image.operations() > before && names.len() > disk.list(Path::new("/data/journal")).unwrap().len() {
+            break disk.crash_keeping_none();
+        }
+        assert!(number < 100, "the journal never filled up");
+    };
+    disk.set_capacity(disk.used_bytes());
+    for _ in 0..3 {
+        let log = open(&disk).unwrap();
+        let partition = &log.topic("t").unwrap().partitions[0];
+        assert_eq!(numbers(partition).len() as u64, number);
+        let refused = partition.append(plain(number)).map(Append::wait);
+        assert!(
+            matches!(refused, Ok(Err(_)) | Err(AppendError::StorageFull)),
+            "{refused:?}"
+        );
+    }
+    let names = disk.list(Path::new("/data/journal")).unwrap();
+    assert!(names.iter().all(|name| name.ends_with(".journal")), "{names:?}");
+    disk.set_capacity(u64::MAX);
+    let log = open(&disk).unwrap();
+    let partition = &log.topic("t").unwrap().partitions[0];
+    partition.append(plain(number)).unwrap().wait().unwrap();
+}
+
+#[test]
+fn a_partition_of_a_deleted_topic_says_so() {
+    let disk = SimulatedDisk::new(1);
+    let log = unflushed(&disk);
+    let partition = log.topic("t").unwrap().partitions[0].clone();
+    log.flush().unwrap();
+    log.delete_topic("t").unwrap();
+    let read = partition.read(Offset(0), 1 << 20);
+    assert!(matches!(read, Err(ReadError::Deleted)), "{read:?}");
+    let append = partition.append(plain(9));
+    assert!(matches!(append, Err(AppendError::Deleted)), "{append:?}");
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut};
 
 use super::io::{Disk, File, OpenMode};
-use super::journal::Lsn;
+use super::journal::{Lsn, NUMBER_MAX};
 use super::producers::ProducerTable;
 use super::segment::FlushedPosition;
 use super::{Offset, PartitionId, StoreId};
@@ -92,6 +92,10 @@ impl Checkpoint {
             lsn: body.try_get_u64_le().ok()?,
             partitions: BTreeMap::new(),
         };
+        let numbers = [checkpoint.number, checkpoint.incarnation, checkpoint.lsn];
+        if numbers.iter().any(|number| *number > NUMBER_MAX) {
+            return None;
+        }
         for _ in 0..body.try_get_u32_le().ok()? {
             let id = PartitionId(body.try_get_u32_le().ok()?);
             let partition = PartitionCheckpoint {
@@ -245,6 +249,11 @@ mod tests {
         bytes.extend_from_slice(b"left over from a longer one");
         assert_eq!(Checkpoint::decode(&bytes, StoreId(1)), Some(checkpoint()));
         assert_eq!(Checkpoint::decode(&bytes, StoreId(2)), None, "of another store");
+        for number in 0..3 {
+            let mut beyond = checkpoint();
+            *[&mut beyond.number, &mut beyond.incarnation, &mut beyond.lsn][number] = u64::MAX;
+            assert_eq!(Checkpoint::decode(&beyond.encode(StoreId(1)), StoreId(1)), None);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::bell::Bell;
 use super::flusher::{FlushOutcome, Flusher};
 use super::io::aligned::BufferPool;
 use super::io::{Environment, Lock};
-use super::journal::{Drive, JournalError, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
+use super::journal::{Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
 use super::topic::Topic;
 use super::{AppendError, LogFailed, LogOptions};
@@ -226,6 +226,7 @@ impl Core {
         sequence: Sequence,
     ) -> Result<Driven, LogFailed> {
         self.check_running()?;
+        let _guard = FailOnPanic(&self.progress);
         let driven = loop {
             // Submitting comes before leaving, so that the device works while the next driver wakes up.
             let submitted = writer.submit(&self.queue).map_err(|error| self.fail(&error))?;
@@ -284,12 +285,15 @@ impl Core {
     pub fn flush(&self) -> Result<FlushOutcome, LogFailed> {
         let mut flusher = self.lock_flusher();
         self.check_running()?;
+        let _guard = FailOnPanic(&self.progress);
         let lsn = self.published_lsn.load(Ordering::Acquire);
         self.unflushed_bytes.store(0, Ordering::Release);
         let dirty = std::mem::take(&mut *self.lock_dirty());
         // All of them before the first is written: one that a full disk keeps from its turn must be able to
         // become dirty again.
-        dirty.iter().for_each(|partition| partition.mark_clean());
+        for partition in &dirty {
+            partition.mark_clean();
+        }
         let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
         match outcome {
             FlushOutcome::Flushed => {
@@ -385,6 +389,18 @@ impl Core {
     }
 }
 
+/// Stops the log when its thread panics: those who wait must hear of it, and what was half done is not gone on
+/// with.
+struct FailOnPanic<'a>(&'a Progress);
+
+impl Drop for FailOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.fail("a thread of the log panicked");
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Driven {
     /// What was asked for is durable, or nothing is left to write.
@@ -395,22 +411,18 @@ enum Driven {
     NeedsSpace,
 }
 
-impl JournalError {
-    /// Whether the disk had no room.
-    pub(super) fn is_storage_full(&self) -> bool {
-        matches!(self, JournalError::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::future::Future;
     use std::path::Path;
+    use std::task::Context;
+
+    use bytes::Bytes;
 
     use super::*;
-    use crate::log::Timestamp;
     use crate::log::batch::{BatchBuilder, Record, validate};
     use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
-    use crate::log::recovery;
+    use crate::log::{Offset, Partition, Timestamp, recovery};
 
     /// A log with threads that are not started, so that a test takes their turns.
     fn core() -> Core {
@@ -424,7 +436,7 @@ mod tests {
             .core
     }
 
-    fn append(core: &Core) {
+    fn batch() -> Bytes {
         let mut builder = BatchBuilder::new(Timestamp(1));
         let record = Record {
             timestamp: Timestamp(1),
@@ -433,7 +445,11 @@ mod tests {
             headers: &[],
         };
         builder.push(&record).unwrap();
-        let batch = builder.finish();
+        builder.finish()
+    }
+
+    fn append(core: &Core) {
+        let batch = batch();
         let header = validate(&batch).unwrap();
         let (sequence, _) = core.metadata.enqueue(&core.queue, &header, batch, None).unwrap();
         core.commit_until(sequence).unwrap();
@@ -448,11 +464,64 @@ mod tests {
         // A flush that read the LSN, and then found a batch of a later group in the tail.
         append(&core);
         let dirty = std::mem::take(&mut *core.lock_dirty());
-        dirty.iter().for_each(|partition| partition.mark_clean());
+        for partition in &dirty {
+            partition.mark_clean();
+        }
         core.lock_flusher().flush(lsn, &dirty).unwrap();
         assert!(core.lock_dirty().is_empty());
         assert!(core.needs_flush(), "the journal still keeps the later group");
         assert_eq!(core.flush().unwrap(), FlushOutcome::Flushed);
         assert!(!core.needs_flush());
+    }
+
+    #[test]
+    fn polling_an_append_again_keeps_no_more_wakers() {
+        struct Count;
+        impl std::task::Wake for Count {
+            fn wake(self: Arc<Self>) {}
+        }
+        let core = Arc::new(core());
+        let partition = Partition {
+            state: Arc::clone(&core.metadata),
+            core: Arc::clone(&core),
+            uses_reserve: false,
+        };
+        let mut append = Box::pin(partition.append(batch()).unwrap());
+        let count = Arc::new(Count);
+        let waker = Waker::from(Arc::clone(&count));
+        let mut context = Context::from_waker(&waker);
+        for _ in 0..100 {
+            assert!(append.as_mut().poll(&mut context).is_pending());
+        }
+        assert!(Arc::strong_count(&count) <= 4, "{}", Arc::strong_count(&count));
+        core.drain_journal().unwrap();
+        assert!(matches!(
+            append.as_mut().poll(&mut context),
+            Poll::Ready(Ok(Offset(0)))
+        ));
+        drop(append);
+        assert_eq!(Arc::strong_count(&count), 2, "nobody keeps the waker");
+    }
+
+    #[test]
+    fn a_panic_while_driving_is_told_to_those_who_wait() {
+        struct Panics;
+        impl std::task::Wake for Panics {
+            fn wake(self: Arc<Self>) {
+                panic!("planted");
+            }
+        }
+        let core = Arc::new(core());
+        let partition = Partition {
+            state: Arc::clone(&core.metadata),
+            core: Arc::clone(&core),
+            uses_reserve: false,
+        };
+        partition.wake_above(Offset(0), &Waker::from(Arc::new(Panics)));
+        let append = partition.append(batch()).unwrap();
+        let later = partition.append(batch()).unwrap();
+        let driving = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| append.wait()));
+        assert!(driving.is_err());
+        assert_eq!(&*later.wait().unwrap_err().reason, "a thread of the log panicked");
     }
 }

@@ -77,6 +77,7 @@ impl Partition {
             sequence,
             base_offset,
             ended: false,
+            registered: None,
         })
     }
 
@@ -140,13 +141,16 @@ impl Partition {
 
 /// An append on its way to stable storage: a future, or blocking by [`Append::wait`].
 ///
-/// Dropping it does not take the append back.
+/// Writing begins when it is waited for, polled or dropped, so that several appends can share one write: one that
+/// is only kept stays in memory. Dropping it does not take the append back.
 #[must_use = "the batch is durable only once this resolves"]
 pub struct Append {
     core: Arc<Core>,
     sequence: Sequence,
     base_offset: Offset,
     ended: bool,
+    /// The waker that will be woken, so that polling again costs nothing.
+    registered: Option<Waker>,
 }
 
 impl fmt::Debug for Append {
@@ -182,7 +186,19 @@ impl Future for Append {
     type Output = Result<Offset, LogFailed>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = ready!(self.core.poll_durable(self.sequence, context.waker()));
+        let waker = context.waker();
+        let is_registered = self
+            .registered
+            .as_ref()
+            .is_some_and(|known| known.will_wake(waker));
+        if is_registered && !self.is_durable() && self.core.check_running().is_ok() {
+            return Poll::Pending;
+        }
+        let polled = self.core.poll_durable(self.sequence, waker);
+        if polled.is_pending() {
+            self.registered = Some(waker.clone());
+        }
+        let result = ready!(polled);
         self.ended = true;
         Poll::Ready(result.map(|()| self.base_offset))
     }

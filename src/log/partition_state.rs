@@ -289,6 +289,8 @@ impl PartitionState {
             .read(from, max_bytes);
         match from_tail {
             Some(slices) => Ok(slices),
+            // Its files are gone, and a name that is opened now would be an error of the disk.
+            None if self.is_deleted() => Err(ReadError::Deleted),
             None => Ok(self.segments()?.read(from, max_bytes)?),
         }
     }
@@ -355,11 +357,14 @@ impl PartitionState {
 
     /// Blocks until the high watermark is above `offset` or `timeout` has passed; tells which.
     pub fn wait_above(&self, offset: Offset, timeout: Duration) -> bool {
-        let deadline = Instant::now() + timeout;
+        // None is further away than the clock reaches: for ever.
+        let deadline = Instant::now().checked_add(timeout);
         let mut waiters = lock(&self.waiters);
         waiters.blocked += 1;
         while self.high_watermark() <= offset {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.map_or(timeout, |deadline| {
+                deadline.saturating_duration_since(Instant::now())
+            });
             if left.is_zero() {
                 break;
             }

@@ -195,10 +195,13 @@ impl Opening<'_> {
         incarnation: u64,
     ) -> Result<Checkpoint, OpenError> {
         if let Some(checkpoint) = self.checkpoint {
-            return Ok(Checkpoint {
+            let mut checkpoint = Checkpoint {
                 incarnation,
                 ..checkpoint.clone()
-            });
+            };
+            // A deletion that was logged and then interrupted is completed here.
+            checkpoint.partitions.retain(|id, _| partitions.contains_key(id));
+            return Ok(checkpoint);
         }
         let mut checkpoint = Checkpoint {
             incarnation,
@@ -424,4 +427,48 @@ fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
 fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path: PathBuf = path.to_path_buf();
     move |source| OpenError::Io { what, path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
+    use crate::log::{Log, Timestamp, TopicSpec};
+
+    #[test]
+    fn a_deletion_that_was_interrupted_is_completed_in_the_checkpoint() {
+        let disk = SimulatedDisk::new(1);
+        let folder = Path::new("/data");
+        let open = || {
+            let environment = Environment {
+                disk: Arc::new(disk.clone()),
+                clock: Arc::new(SimulatedClock::new(Timestamp(1))),
+                random: Arc::new(SimulatedRandom::new(1)),
+            };
+            Log::open_in(environment, folder, LogOptions::default()).unwrap()
+        };
+        let partitions = |log: &Log| -> Vec<u32> {
+            let (_, checkpoint) = CheckpointFiles::open(&disk, folder, log.status().store).unwrap();
+            checkpoint.unwrap().partitions.keys().map(|id| id.0).collect()
+        };
+        let log = open();
+        let spec = TopicSpec {
+            partitions: 1,
+            ..TopicSpec::default()
+        };
+        let topic = log.create_topic("t", &spec).unwrap();
+        let batch = super::super::catalog::encode("any", None, Timestamp(1)).unwrap();
+        topic.partitions[0].append(batch).unwrap().wait().unwrap();
+        log.flush().unwrap();
+        log.delete_topic("t").unwrap();
+        drop((log, topic));
+        let log = open();
+        assert_eq!(
+            partitions(&log),
+            [0, 1],
+            "the process ended before the next checkpoint"
+        );
+        log.flush().unwrap();
+        assert_eq!(partitions(&log), [0]);
+    }
 }

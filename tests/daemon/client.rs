@@ -1,15 +1,16 @@
 //! A blocking Kafka client of few words, for tests that look at the daemon rather than at a client.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::runtime::Runtime;
 
-use super::wire::create_topic;
+use super::wire::{create_topic, delete_topic};
 
 /// Longest wait for anything that should happen at once.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
@@ -46,6 +47,22 @@ impl Client {
     pub fn create_topic(&self, topic: &str, partitions: i32) {
         self.runtime
             .block_on(create_topic(&self.address, topic, partitions));
+    }
+
+    /// Deletes a topic.
+    pub fn delete_topic(&self, topic: &str) {
+        self.runtime.block_on(delete_topic(&self.address, topic));
+    }
+
+    /// The names of all topics.
+    pub fn topics(&self) -> BTreeSet<String> {
+        let metadata = self.producer.client().fetch_metadata(None, ANSWER_MAX);
+        let metadata = metadata.expect("metadata");
+        metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name().to_owned())
+            .collect()
     }
 
     /// Sends one record and waits for its offset.

@@ -117,6 +117,15 @@ impl Daemon {
         self.child.wait().expect("the daemon ended");
     }
 
+    /// Lets the daemon stand still while `act` runs.
+    pub fn frozen<T>(&self, act: impl FnOnce() -> T) -> T {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::STOP).expect("the daemon runs");
+        let result = act();
+        kill_process(pid, Signal::CONT).expect("the daemon runs");
+        result
+    }
+
     /// Asks the daemon to stop, and waits for it.
     pub fn stop(mut self, signal: Signal) -> Ended {
         let asked = Instant::now();

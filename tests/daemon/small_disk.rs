@@ -44,6 +44,23 @@ impl SmallDisk {
         Ok(disk)
     }
 
+    /// What a power cut would leave of an ext4 filesystem at this moment, mounted beside it: the blocks that
+    /// reached the device, without what the system still holds in memory.
+    ///
+    /// # Errors
+    /// As [`SmallDisk::ext4`].
+    pub fn after_power_cut(&self) -> Result<SmallDisk, String> {
+        let disk = SmallDisk::unmounted()?;
+        let image = disk.folder.join("image");
+        let copied = std::fs::copy(self.folder.join("image"), &image);
+        copied.map_err(|error| format!("{}: {error}", image.display()))?;
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(&image)
+            .arg(&disk.mount))?;
+        Ok(disk)
+    }
+
     /// The root of the filesystem.
     pub fn path(&self) -> &Path {
         &self.mount

@@ -110,13 +110,25 @@ fn ask(address: &str, api: i16, version: i16, body: &[u8]) -> io::Result<Vec<u8>
 
 /// Creates a topic and waits until it is there.
 pub async fn create_topic(address: &str, name: &str, partitions: i32) {
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    let created = admin(address).create_topics(&[topic], &patiently()).await;
+    assert_eq!(created.expect("an answer"), [Ok(name.to_owned())]);
+}
+
+/// Deletes a topic and waits until it is gone.
+pub async fn delete_topic(address: &str, name: &str) {
+    let deleted = admin(address).delete_topics(&[name], &patiently()).await;
+    assert_eq!(deleted.expect("an answer"), [Ok(name.to_owned())]);
+}
+
+fn admin(address: &str) -> AdminClient<DefaultClientContext> {
     let mut config = ClientConfig::new();
-    let client: AdminClient<DefaultClientContext> = config
+    config
         .set("bootstrap.servers", address)
         .create()
-        .expect("an admin client");
-    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
-    let options = AdminOptions::new().operation_timeout(Some(ANSWER_MAX));
-    let created = client.create_topics(&[topic], &options).await.expect("an answer");
-    assert_eq!(created, [Ok(name.to_owned())]);
+        .expect("an admin client")
+}
+
+fn patiently() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(ANSWER_MAX))
 }

@@ -260,3 +260,88 @@ fn text(event: &Value, field: &str) -> Result<String, String> {
 fn check(holds: bool, fault: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(fault()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn received(offset: u64, quantity: u64) -> Value {
+        json!({"type": "received", "sku": "tv", "quantity": quantity, "command": "r", "command_offset": offset, "at_ms": 0})
+    }
+
+    fn reserved(offset: u64, reservation: &str) -> Value {
+        json!({
+            "type": "reserved", "customer": "c", "lines": [{"sku": "tv", "quantity": 1}], "expires_at_ms": 100,
+            "command": "r", "reservation": reservation, "command_offset": offset, "at_ms": 1,
+        })
+    }
+
+    fn ended(kind: &str, offset: Option<u64>, reservation: &str, at_ms: i64) -> Value {
+        let mut event = json!({"type": kind, "command": "r", "reservation": reservation, "at_ms": at_ms});
+        if let Some(offset) = offset {
+            event["command_offset"] = json!(offset);
+        }
+        event
+    }
+
+    /// Counts the events; the fault of the last one, the others must have none.
+    fn fault_of_last(events: &[Value]) -> Option<String> {
+        let commands = vec![Some("r".to_owned()); 10];
+        let mut recount = Recount::default();
+        let (last, rest) = events.split_last().expect("events");
+        for event in rest {
+            recount.count(event, &commands).expect("no fault yet");
+        }
+        recount.count(last, &commands).err()
+    }
+
+    #[track_caller]
+    fn assert_noticed(events: &[Value], fault: &str) {
+        let found = fault_of_last(events).expect("a fault");
+        assert!(found.contains(fault), "{found}");
+    }
+
+    #[test]
+    fn a_sale_that_is_right_passes() {
+        let committed = ended("committed", Some(2), "a", 50);
+        assert_eq!(
+            fault_of_last(&[received(0, 1), reserved(1, "a"), committed]),
+            None
+        );
+        let expired = ended("reservation_expired", None, "a", 100);
+        let again = reserved(2, "b");
+        let mut again_later = again;
+        again_later["at_ms"] = json!(100);
+        assert_eq!(
+            fault_of_last(&[received(0, 1), reserved(1, "a"), expired, again_later]),
+            None
+        );
+    }
+
+    #[test]
+    fn what_must_not_happen_is_noticed() {
+        assert_noticed(&[received(0, 1), reserved(1, "a"), reserved(2, "b")], "OVERSOLD");
+        assert_noticed(
+            &[received(0, 2), reserved(1, "a"), reserved(2, "a")],
+            "granted anew",
+        );
+        assert_noticed(
+            &[received(0, 2), reserved(1, "a"), reserved(1, "b")],
+            "answered twice",
+        );
+        assert_noticed(&[received(0, 2), received(1, 2)], "arrive twice");
+        let early = ended("reservation_expired", None, "a", 99);
+        assert_noticed(&[received(0, 1), reserved(1, "a"), early], "too early");
+        let late = ended("committed", Some(2), "a", 100);
+        assert_noticed(&[received(0, 1), reserved(1, "a"), late], "too late");
+        let release = |offset| ended("released", Some(offset), "a", 50);
+        assert_noticed(
+            &[received(0, 1), reserved(1, "a"), release(2), release(3)],
+            "ends what is",
+        );
+        assert_noticed(&[reserved(10, "a")], "which is not there");
+        assert_noticed(&[ended("released", None, "a", 50)], "answers no command");
+    }
+}

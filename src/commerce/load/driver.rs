@@ -217,7 +217,8 @@ impl Driver {
             if now >= next_turn {
                 self.start_due(now);
                 self.flush(now).await?;
-                next_turn = now + TURN;
+                // A fixed beat: the timer rounds up to its next millisecond, which must not add up.
+                next_turn = now.max(next_turn + TURN);
             }
             let phase = self.phase();
             if now >= next_progress {

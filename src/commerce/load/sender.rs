@@ -73,7 +73,8 @@ impl Sender {
         )
     }
 
-    /// A connection whose batch has room, in turn.
+    /// A connection whose batch has room: the same one until its batch has left, so that what is due at
+    /// one time travels in one request.
     pub fn room(&mut self) -> Option<Room> {
         let count = self.lanes.len();
         let found = (0..count)
@@ -82,7 +83,6 @@ impl Sender {
                 let batch = &self.lanes[*lane].batch;
                 batch.len() < BATCH_COMMANDS_MAX && batch.size_bytes() < BATCH_SIZE_MAX_BYTES
             })?;
-        self.next_lane = (found + 1) % count;
         Some(Room(found))
     }
 
@@ -95,6 +95,7 @@ impl Sender {
 
     /// Sends what has gathered, as far as the connections take it now; returns the steps that left.
     pub async fn flush(&mut self, timestamp_ms: i64, left: &mut Vec<StepId>) -> Result<(), SaleError> {
+        let count = self.lanes.len();
         for (number, lane) in self.lanes.iter_mut().enumerate() {
             if lane.batch.is_empty() || lane.in_flight >= IN_FLIGHT_MAX || !lane.client.has_room() {
                 continue;
@@ -102,6 +103,7 @@ impl Sender {
             let batch = lane.batch.finish(timestamp_ms).map_err(SaleError::Batch)?;
             let produced = lane.client.produce(COMMANDS_TOPIC, PARTITION, batch).await?;
             lane.in_flight += 1;
+            self.next_lane = (number + 1) % count;
             let steps = std::mem::take(&mut lane.steps);
             left.extend_from_slice(&steps);
             tokio::spawn(acknowledge(

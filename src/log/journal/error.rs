@@ -54,3 +54,11 @@ pub enum JournalError {
         source: io::Error,
     },
 }
+
+impl JournalError {
+    /// Whether space, or the user's quota of it, ran out.
+    pub fn is_storage_full(&self) -> bool {
+        matches!(self, JournalError::Io { source, .. }
+            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+    }
+}

@@ -39,6 +39,10 @@ const CRC_POSITION: usize = 60;
 /// The number of a group; the first is 1, so that 0 means "none".
 pub type Lsn = u64;
 
+/// Largest number of a group, a run, or a checkpoint that is believed; u32 sequences of files end at half as
+/// well. None is ever reached, and the numbers that follow do not overflow.
+pub const NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// The first block of a journal file in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileHeader {
@@ -74,13 +78,17 @@ impl FileHeader {
         let bytes = bytes.get(..HEADER_SIZE_BYTES)?;
         let intact = u32_at(bytes, 0) == FILE_MAGIC
             && crc32fast::hash(&bytes[..CRC_POSITION]) == u32_at(bytes, CRC_POSITION);
-        intact.then(|| FileHeader {
+        let header = FileHeader {
             store: StoreId(u64_at(bytes, 4)),
             incarnation: u64_at(bytes, 12),
             sequence: u32_at(bytes, 20),
             first_lsn: u64_at(bytes, 24),
             previous_crc: u32_at(bytes, 44),
-        })
+        };
+        let possible = (1..=NUMBER_MAX).contains(&header.first_lsn)
+            && header.incarnation <= NUMBER_MAX
+            && i32::try_from(header.sequence).is_ok();
+        (intact && possible).then_some(header)
     }
 }
 
@@ -287,6 +295,21 @@ mod tests {
         };
         let good = header.encode();
         assert_eq!(FileHeader::decode(&good), Some(header));
+        for first_lsn in [0, Lsn::MAX] {
+            let header = FileHeader { first_lsn, ..header };
+            assert_eq!(FileHeader::decode(&header.encode()), None, "LSN {first_lsn}");
+        }
+        let header = FileHeader {
+            sequence: u32::MAX,
+            ..header
+        };
+        assert_eq!(FileHeader::decode(&header.encode()), None, "no file follows it");
+        let header = FileHeader {
+            sequence: 3,
+            incarnation: u64::MAX,
+            ..header
+        };
+        assert_eq!(FileHeader::decode(&header.encode()), None, "no run follows it");
         for bit in 0..good.len() * 8 {
             let mut bad = good;
             bad[bit / 8] ^= 1 << (bit % 8);

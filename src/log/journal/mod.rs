@@ -14,7 +14,7 @@ mod writer;
 
 pub use error::JournalError;
 pub use files::JournalFiles;
-pub use frame::Lsn;
+pub use frame::{Lsn, NUMBER_MAX};
 pub use progress::Progress;
 pub use queue::{Entry, Queue, Sequence};
 pub use replay::{Replay, replay};

@@ -35,7 +35,9 @@ impl SegmentPaths {
 pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
     let digits = name.strip_suffix(LOG_SUFFIX)?;
     let is_number = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
-    is_number.then(|| digits.parse().ok().map(Offset))?
+    let offset = is_number.then(|| digits.parse::<u64>().ok())??;
+    // As in a batch's header, where offsets are signed: the offsets behind do not overflow.
+    i64::try_from(offset).is_ok().then_some(Offset(offset))
 }
 
 #[cfg(test)]
@@ -54,6 +56,8 @@ mod tests {
             "00000000000000000042.index",
             "+0000000000000000042.log",
             "99999999999999999999.log",
+            "18446744073709551615.log",
+            "09223372036854775808.log",
         ] {
             assert_eq!(base_offset_of(name), None, "{name}");
         }

@@ -95,6 +95,37 @@ impl UringWriter {
         }
     }
 
+    /// Starts `write` and keeps it until its completion.
+    fn start_and_keep(&self, submission: &mut Submission, write: InFlight, token: u64) -> io::Result<()> {
+        match self.start(submission, &write, token) {
+            Ok(()) => {
+                submission.in_flight.insert(token, write);
+                Ok(())
+            }
+            Err(error) => {
+                // The entry may be in the queue, and the kernel may take it with a later call: its memory and
+                // its descriptor are never freed.
+                std::mem::forget(write);
+                Err(error)
+            }
+        }
+    }
+
+    fn start_again(
+        &self,
+        submission: &mut Submission,
+        write: InFlight,
+        token: u64,
+        completions: &mut Vec<Completion>,
+    ) {
+        if let Err(error) = self.start_and_keep(submission, write, token) {
+            completions.push(Completion {
+                token,
+                result: Err(error),
+            });
+        }
+    }
+
     /// Ends the write of `token`, or issues the rest of it after a short write.
     fn finish(&self, token: u64, result: i32, completions: &mut Vec<Completion>) {
         let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,19 +133,20 @@ impl UringWriter {
             return;
         };
         let outcome = match usize::try_from(result) {
+            // The write did not run, or not to its end: a thread that exits takes the writes with it that it
+            // submitted and that wait for a kernel worker (ECANCELED). The data is still here.
+            Err(_) if is_interrupted(-result) => {
+                self.start_again(&mut submission, write, token, completions);
+                return;
+            }
             Err(_) => Err(io::Error::from_raw_os_error(-result)),
             Ok(written) if written == write.data.len() => Ok(()),
             Ok(0) => Err(io::ErrorKind::WriteZero.into()),
             Ok(written) if written.is_multiple_of(BLOCK_SIZE_BYTES) => {
                 write.data = write.data.slice(written..);
                 write.position += written as u64;
-                match self.start(&mut submission, &write, token) {
-                    Ok(()) => {
-                        submission.in_flight.insert(token, write);
-                        return;
-                    }
-                    Err(error) => Err(error),
-                }
+                self.start_again(&mut submission, write, token, completions);
+                return;
             }
             Ok(written) => Err(io::Error::other(format!(
                 "short write of {written} bytes ends inside a block"
@@ -125,6 +157,12 @@ impl UringWriter {
             result: outcome,
         });
     }
+}
+
+/// Whether a write with this error is to be issued again, as one by plain system calls would be.
+fn is_interrupted(error: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::INTR, Errno::AGAIN, Errno::CANCELED].contains(&Errno::from_raw_os_error(error))
 }
 
 impl DurableWriter for UringWriter {
@@ -154,9 +192,7 @@ impl DurableWriter for UringWriter {
             .clone()
             .ok_or(io::ErrorKind::NotFound)?;
         let write = InFlight { file, position, data };
-        self.start(&mut submission, &write, token)?;
-        submission.in_flight.insert(token, write);
-        Ok(())
+        self.start_and_keep(&mut submission, write, token)
     }
 
     fn wait(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -191,6 +227,45 @@ impl Drop for UringWriter {
                 let submission = self.submission.get_mut().unwrap_or_else(PoisonError::into_inner);
                 std::mem::forget(std::mem::take(&mut submission.in_flight));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::io::aligned::BufferPool;
+
+    #[test]
+    fn a_write_that_the_kernel_gave_back_is_issued_again() {
+        use rustix::io::Errno;
+        let folder = tempfile::tempdir_in(".").unwrap();
+        let path = folder.path().join("journal");
+        fs::write(&path, vec![0; 8192]).unwrap();
+        let Ok(writer) = UringWriter::new(4) else { return };
+        let slot = writer.attach(&path).unwrap();
+        let pool = BufferPool::new(0);
+        for (token, error) in [Errno::CANCELED, Errno::INTR, Errno::AGAIN]
+            .into_iter()
+            .enumerate()
+        {
+            let mut data = pool.take(8192);
+            data.extend_from_slice(&[token as u8 + 1; 8192]);
+            let (token, data) = (token as u64, data.freeze());
+            let mut submission = writer.submission.lock().unwrap();
+            let file = submission.files[slot.0 as usize].clone().unwrap();
+            let position = 0;
+            submission
+                .in_flight
+                .insert(token, InFlight { file, position, data });
+            drop(submission);
+            let mut ended = Vec::new();
+            writer.finish(token, -error.raw_os_error(), &mut ended);
+            assert!(ended.is_empty(), "{error}: {ended:?}");
+            writer.wait(&mut ended).unwrap();
+            assert_eq!(ended.len(), 1);
+            ended.pop().unwrap().result.unwrap();
+            assert_eq!(fs::read(&path).unwrap(), vec![token as u8 + 1; 8192], "{error}");
         }
     }
 }
