@@ -663,7 +663,7 @@ fn committed_offsets_are_deleted_for_good() {
     let wire = &mut setup.wire;
     assert_eq!(delete_offsets(wire, "no-such-group", &asked), (69, Vec::new()));
     assert_eq!(committed_partitions(wire, GROUP), vec![0, 1]);
-    assert_eq!(delete_offsets(wire, GROUP, &asked), (0, vec![3, 0, 0]));
+    assert_eq!(delete_offsets(wire, GROUP, &asked), (0, vec![3, 0, 3]));
     assert_eq!(committed_partitions(wire, GROUP), vec![0]);
 
     setup.broker.stop();

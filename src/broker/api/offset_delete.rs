@@ -3,6 +3,7 @@
 use kafka_wire::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
 use kafka_wire::{OffsetDeleteRequest, OffsetDeleteResponse};
 
+use super::super::delayed_fetch::partition_of;
 use super::super::node::Node;
 use super::super::protocol::ErrorCode;
 use super::super::wall_clock_ms;
@@ -11,12 +12,15 @@ pub(super) async fn answer(node: &Node, request: OffsetDeleteRequest) -> OffsetD
     let mut response = OffsetDeleteResponse::default();
     let mut deletable = Vec::new();
     for asked in request.topics {
-        let is_known = node.topics.by_name(&asked.name).is_some();
+        let topic = node.topics.by_name(&asked.name);
         let mut answered = OffsetDeleteResponseTopic::default();
         for partition in asked.partitions {
             let mut result = OffsetDeleteResponsePartition::default();
             result.partition_index = partition.partition_index;
-            if is_known {
+            let known = topic
+                .as_ref()
+                .and_then(|topic| partition_of(topic, partition.partition_index));
+            if known.is_some() {
                 deletable.push((asked.name.as_str().to_owned(), partition.partition_index));
             } else {
                 result.error_code = ErrorCode::UNKNOWN_TOPIC_OR_PARTITION.0;
