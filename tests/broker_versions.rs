@@ -24,7 +24,7 @@ struct Setup {
     broker: RunningBroker,
     wire: Wire,
     topic_id: Uuid,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn setup() -> Setup {
@@ -44,7 +44,7 @@ fn setup() -> Setup {
         broker,
         wire,
         topic_id,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -667,7 +667,7 @@ fn committed_offsets_are_deleted_for_good() {
     assert_eq!(committed_partitions(wire, GROUP), vec![0]);
 
     setup.broker.stop();
-    let broker = RunningBroker::start(setup._folder.path());
+    let broker = RunningBroker::start(setup.folder.path());
     let mut wire = Wire::connect(broker.address);
     assert_eq!(committed_partitions(&mut wire, GROUP), vec![0]);
     assert_eq!(delete_offsets(&mut wire, GROUP, &[(TOPIC, &[0])]), (0, vec![0]));
