@@ -428,6 +428,55 @@ fn authorized_operations_are_told_when_asked_for() {
     );
 }
 
+/// Topic, partition and size of everything in the data folder.
+fn sizes(setup: &mut Setup, asked: Option<&[(&str, &[i32])]>, version: i16) -> Vec<(String, i32, i64)> {
+    let mut request = DescribeLogDirsRequest::default();
+    request.topics = asked.map(|asked| {
+        let topic = |(name, partitions): &(&str, &[i32])| {
+            let mut topic = describe_log_dirs_request::DescribableLogDirTopic::default();
+            topic.topic = text(name);
+            topic.partitions = partitions.to_vec();
+            topic
+        };
+        asked.iter().map(topic).collect()
+    });
+    let response = setup.wire.call(&request, version);
+    assert_eq!((response.error_code, response.results.len()), (0, 1));
+    let folder = &response.results[0];
+    assert_eq!(folder.error_code, 0);
+    assert_eq!(folder.log_dir.as_str(), setup.folder.path().to_str().unwrap());
+    let topics = folder.topics.iter();
+    let partitions = topics.flat_map(|topic| topic.partitions.iter().map(|p| (topic.name.to_string(), p)));
+    partitions
+        .map(|(name, partition)| (name, partition.partition_index, partition.partition_size))
+        .collect()
+}
+
+#[test]
+fn the_data_folder_and_its_sizes() {
+    let mut setup = setup();
+    let records = batch(3, 1_000);
+    assert_eq!(produce(&mut setup, 9, 1, records.clone()), (0, 0));
+    // Stopping flushes the tails into segments.
+    setup.broker.stop();
+    setup.broker = RunningBroker::start(setup.folder.path());
+    setup.wire = Wire::connect(setup.broker.address);
+    let size_bytes = records.len() as i64;
+    let both = vec![(TOPIC.to_owned(), 0, 0), (TOPIC.to_owned(), 1, size_bytes)];
+    for version in 1..=5 {
+        let mut all = sizes(&mut setup, None, version);
+        all.retain(|(name, ..)| !name.starts_with("__"));
+        assert_eq!(all, both, "version {version}");
+        let asked: [(&str, &[i32]); 2] = [("no-such-topic", &[0]), (TOPIC, &[1, 2])];
+        assert_eq!(
+            sizes(&mut setup, Some(&asked), version),
+            both[1..],
+            "version {version}"
+        );
+        assert_eq!(sizes(&mut setup, Some(&[]), version), vec![]);
+    }
+}
+
 #[test]
 fn group_membership_and_offsets() {
     let mut setup = setup();
@@ -846,7 +895,7 @@ fn the_cluster_id_never_changes() {
 fn the_version_table_is_covered() {
     use doorbuster::broker::protocol::{ApiKey, SERVED_APIS};
     // A new API needs a test of its own above.
-    assert_eq!(SERVED_APIS.len(), 22);
+    assert_eq!(SERVED_APIS.len(), 23);
     let fetch = SERVED_APIS
         .iter()
         .find(|served| served.key == ApiKey::Fetch)

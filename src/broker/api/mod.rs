@@ -7,6 +7,7 @@ mod api_versions;
 mod authorized_operations;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
 mod fetch;
 mod find_coordinator;
 mod group_admin;
@@ -111,6 +112,7 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
         Request::InitProducerId(request) => respond!(init_producer_id::answer(&node, request).await),
         Request::OffsetForLeaderEpoch(request) => respond!(offset_for_leader_epoch::answer(&node, request)),
         Request::DescribeConfigs(request) => respond!(describe_configs::answer(&node, &context, request)),
+        Request::DescribeLogDirs(request) => respond!(describe_log_dirs::answer(&node, request)),
         Request::DescribeCluster(request) => respond!(describe_cluster::answer(&node, &context, &request)),
     }
 }
