@@ -486,3 +486,18 @@ fn cloud_events_are_written_and_read_back() {
         ]
     );
 }
+
+#[test]
+fn a_writer_that_was_overtaken_answers_nothing_from_its_old_state() {
+    let store = MemoryStore::new();
+    let (overtaken, writer) = (open(&store), open(&store));
+    writer.receive(id(1), "tv", 1).unwrap();
+    let stopped = overtaken.stock("tv").wait().unwrap_err();
+    assert!(matches!(
+        *stopped.cause,
+        StopCause::Store(crate::commerce::store::StoreError::AnotherWriter {
+            expected: Offset(0),
+            found: Offset(1)
+        })
+    ));
+}

@@ -282,8 +282,7 @@ impl<S: EventStore> Writer<S> {
     /// Sends the batch under construction on its way, with its answers.
     fn append(&mut self) -> Result<(), StopCause> {
         if self.publisher.is_empty() {
-            self.answer_with_last();
-            return Ok(());
+            return self.answer_with_last();
         }
         while self.in_flight.len() >= APPENDS_IN_FLIGHT_MAX {
             self.complete_first()?;
@@ -315,11 +314,24 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Answers that need no event of their own: with the last batch on its way, or at once.
-    fn answer_with_last(&mut self) {
-        match self.in_flight.back_mut() {
-            Some(last) => last.replies.append(&mut self.replies),
-            None => self.replies.drain(..).for_each(Reply::send),
+    ///
+    /// A batch on its way was appended at the end that this writer knew, which proves that nobody else wrote
+    /// before. Without one the end itself must tell: a writer that was overtaken knows neither what was sold
+    /// since nor what came back.
+    fn answer_with_last(&mut self) -> Result<(), StopCause> {
+        if self.replies.is_empty() {
+            return Ok(());
         }
+        if let Some(last) = self.in_flight.back_mut() {
+            last.replies.append(&mut self.replies);
+            return Ok(());
+        }
+        let (expected, found) = (self.end, self.store.end());
+        if found > expected {
+            return Err(StoreError::AnotherWriter { expected, found }.into());
+        }
+        self.replies.drain(..).for_each(Reply::send);
+        Ok(())
     }
 
     /// Waits for the first batch in flight, if there is one, and answers.
