@@ -501,3 +501,34 @@ fn a_writer_that_was_overtaken_answers_nothing_from_its_old_state() {
         })
     ));
 }
+
+#[test]
+fn a_shard_whose_thread_panics_leaves_nobody_waiting() {
+    /// A clock that fails once it is told to.
+    #[derive(Debug)]
+    struct BrokenClock(std::sync::atomic::AtomicBool);
+
+    impl Clock for BrokenClock {
+        fn now(&self) -> Timestamp {
+            assert!(!self.0.load(Ordering::SeqCst), "broken on purpose");
+            Timestamp(1_000)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    let clock = Arc::new(BrokenClock(false.into()));
+    let options = InventoryOptions {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..InventoryOptions::default()
+    };
+    let inventory = Inventory::open_store(MemoryStore::new(), options).unwrap();
+    inventory.receive(id(1), "tv", 1).unwrap();
+    clock.0.store(true, Ordering::SeqCst);
+    assert!(inventory.receive(id(2), "tv", 1).is_err());
+    let mut late = inventory.submit(reserve(10));
+    inventory.close();
+    assert!(matches!(poll(&mut late), Poll::Ready(Err(_))));
+}

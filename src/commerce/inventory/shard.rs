@@ -113,6 +113,17 @@ struct InFlight<A> {
     replies: Vec<Reply>,
 }
 
+/// Closes the queue when its receiver is gone, also by a panic: nobody waits for an answer that cannot come.
+struct EndOfService(Arc<Queue>);
+
+impl Drop for EndOfService {
+    fn drop(&mut self) {
+        self.0.close();
+        // Dropping a request answers it.
+        self.0.drain(&mut Vec::new());
+    }
+}
+
 /// The writer of one shard.
 pub(super) struct Writer<S: EventStore> {
     store: Arc<S>,
@@ -154,6 +165,7 @@ impl<S: EventStore> Writer<S> {
     /// Serves until the queue is closed and everything is durable; returns the state then, and its position.
     pub(super) fn run(mut self) -> Result<(State, Offset), Stopped> {
         self.queue.receive_here();
+        let _ends = EndOfService(Arc::clone(&self.queue));
         match self.serve() {
             Ok(()) => Ok((self.state, self.end)),
             Err(cause) => {
