@@ -532,3 +532,55 @@ fn a_shard_whose_thread_panics_leaves_nobody_waiting() {
     inventory.close();
     assert!(matches!(poll(&mut late), Poll::Ready(Err(_))));
 }
+
+#[test]
+fn holds_end_though_the_wall_clock_was_set_back() {
+    /// Wall clock and monotonic clock, apart.
+    #[derive(Debug)]
+    struct TwoClocks(AtomicI64, AtomicI64);
+
+    impl Clock for TwoClocks {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::SeqCst))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.1.load(Ordering::SeqCst) as u64)
+        }
+    }
+
+    let (store, clock) = (
+        MemoryStore::new(),
+        Arc::new(TwoClocks(AtomicI64::new(1_000), AtomicI64::new(0))),
+    );
+    let start = || {
+        let options = InventoryOptions {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..InventoryOptions::default()
+        };
+        Inventory::open_store(store.clone(), options).unwrap()
+    };
+    let sellable = |inventory: &Inventory| inventory.stock("tv").wait().unwrap().unwrap().sellable;
+    let inventory = start();
+    inventory.receive(id(1), "tv", 2).unwrap();
+    for n in [10, 11] {
+        let ttl = Duration::from_millis(20 * (n - 9));
+        let held = inventory.reserve(id(u128::from(n)), "ann", one("tv", 1), ttl);
+        assert!(matches!(held.unwrap(), Outcome::Reserved { .. }));
+    }
+    clock.0.store(5, Ordering::SeqCst);
+    clock.1.store(19, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 0);
+    clock.1.store(20, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 1);
+    inventory.close();
+    // Another start knows of time only what the log tells: 1,020.
+    let inventory = start();
+    assert_eq!(sellable(&inventory), 1);
+    clock.1.store(39, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 1);
+    clock.1.store(40, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 2);
+    let times: Vec<i64> = events(&store).iter().map(|event| event.at_ms).collect();
+    assert_eq!(times, vec![1_000, 1_000, 1_000, 1_020, 1_040]);
+}

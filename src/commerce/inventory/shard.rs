@@ -136,7 +136,10 @@ pub(super) struct Writer<S: EventStore> {
     in_flight: VecDeque<InFlight<S::Append>>,
     /// Answers of the batch under construction.
     replies: Vec<Reply>,
+    /// The shard's time at the last reading of the clock.
     now_ms: i64,
+    /// The newest time that is not from the monotonic clock, and what that showed then.
+    anchor: (i64, Duration),
 }
 
 impl<S: EventStore> Writer<S> {
@@ -149,6 +152,7 @@ impl<S: EventStore> Writer<S> {
         clock: Arc<dyn Clock>,
         queue: Arc<Queue>,
     ) -> Self {
+        let anchor = (state.now_ms(), clock.monotonic());
         Writer {
             store,
             state,
@@ -158,7 +162,8 @@ impl<S: EventStore> Writer<S> {
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
-            now_ms: 0,
+            now_ms: anchor.0,
+            anchor,
         }
     }
 
@@ -213,7 +218,7 @@ impl<S: EventStore> Writer<S> {
 
     /// Reads the clock and logs what ended.
     fn begin(&mut self) -> Result<(), StopCause> {
-        self.now_ms = self.clock.now().0;
+        self.read_clock();
         if self
             .state
             .next_expiry_ms()
@@ -224,6 +229,19 @@ impl<S: EventStore> Writer<S> {
             }
         }
         Ok(())
+    }
+
+    /// Sets the shard's time: that of the wall clock, unless it was set back. Then time goes on from where it was,
+    /// as fast as the monotonic clock, for holds must end although the log's time never falls.
+    fn read_clock(&mut self) {
+        let (anchor_ms, then) = self.anchor;
+        let (wall_ms, monotonic) = (self.clock.now().0, self.clock.monotonic());
+        let passed_ms = i64::try_from(monotonic.saturating_sub(then).as_millis()).unwrap_or(i64::MAX);
+        let least_ms = anchor_ms.saturating_add(passed_ms);
+        if wall_ms >= least_ms {
+            self.anchor = (wall_ms, monotonic);
+        }
+        self.now_ms = wall_ms.max(least_ms);
     }
 
     fn serve_one(&mut self, request: Request) -> Result<(), StopCause> {
@@ -286,7 +304,7 @@ impl<S: EventStore> Writer<S> {
         self.publisher.push(event, offset, trace)?;
         if self.publisher.size_bytes() >= BATCH_TARGET_BYTES {
             self.append()?;
-            self.now_ms = self.clock.now().0;
+            self.read_clock();
         }
         Ok(())
     }
@@ -388,11 +406,12 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Sleeps until there is something to do: a request or an expiry.
-    fn rest(&self) {
+    fn rest(&mut self) {
+        self.read_clock();
         let rest = match self.state.next_expiry_ms() {
             None => REST_MAX,
             Some(expiry_ms) => {
-                let left_ms = expiry_ms.saturating_sub(self.clock.now().0).max(0);
+                let left_ms = expiry_ms.saturating_sub(self.now_ms).max(0);
                 Duration::from_millis(left_ms as u64).min(REST_MAX)
             }
         };
