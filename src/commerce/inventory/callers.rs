@@ -584,3 +584,41 @@ fn holds_end_though_the_wall_clock_was_set_back() {
     let times: Vec<i64> = events(&store).iter().map(|event| event.at_ms).collect();
     assert_eq!(times, vec![1_000, 1_000, 1_000, 1_020, 1_040]);
 }
+
+#[test]
+fn a_log_written_with_a_shorter_memory_is_replayed_with_a_longer_one() {
+    let store = MemoryStore::new();
+    let limits = Limits {
+        remembered: 1,
+        ..Limits::default()
+    };
+    let options = InventoryOptions {
+        limits: limits.clone(),
+        ..options(&clock())
+    };
+    let inventory = Inventory::open_store(store.clone(), options).unwrap();
+    inventory.receive(id(1), "tv", 5).unwrap();
+    for n in [10, 11, 10] {
+        assert!(matches!(
+            inventory.submit(reserve(n)).wait().unwrap(),
+            Outcome::Reserved { .. }
+        ));
+        if n == 11 {
+            assert_eq!(inventory.release(id(11)).unwrap(), Outcome::Released);
+        } else {
+            assert_eq!(inventory.commit(id(10)).unwrap(), Outcome::Committed);
+        }
+    }
+    inventory.submit(reserve(11)).wait().unwrap();
+    let hash = inventory.hash().wait().unwrap();
+    inventory.close();
+    assert_eq!(recover(&store, &limits, None).unwrap().state.hash(), hash);
+    let inventory = open(&store);
+    assert!(matches!(
+        inventory.get(id(11)).wait().unwrap(),
+        Some(ReservationView::Held { .. })
+    ));
+    assert_eq!(inventory.release(id(11)).unwrap(), Outcome::Released);
+    let stock = inventory.stock("tv").wait().unwrap().unwrap();
+    assert_eq!((stock.reserved, stock.allocated), (0, 2));
+}
