@@ -54,7 +54,7 @@ pub struct Findings {
     pub lost: u64,
     /// Reservations granted more than once, and commands answered more than once.
     pub duplicated: u64,
-    /// Events that contradict the events before them in any other way.
+    /// Events that contradict the events before them, or their command, in any other way.
     pub contradictions: u64,
 }
 
@@ -169,6 +169,8 @@ impl Recount {
         };
         self.audit.event(event);
         if let Some(step) = answer.command {
+            // All commands of a run are in the log, so an answer that names no place there answers nobody.
+            self.findings.contradictions += u64::from(event.command_offset.is_none());
             self.answers.insert((step, answer.kind));
             if self.commands.get(&step) == Some(&true) {
                 self.count_attempt(answer.kind);
@@ -222,7 +224,7 @@ impl Recount {
         // A lost answer is a command without an outcome too: the same loss is not counted twice.
         findings.lost = findings.lost.max(audited.lost);
         findings.duplicated = audited.duplicated + ledger.repeated_grants();
-        findings.contradictions = audited.unmatched + audited.out_of_order;
+        findings.contradictions += audited.unmatched + audited.out_of_order + audited.over_limit;
         findings
     }
 }
@@ -234,6 +236,9 @@ mod tests {
     use crate::commerce::load::catalogue::{Article, Catalogue};
 
     const UNITS: u32 = 3;
+
+    /// The shopper whose hold ends by itself.
+    const ABANDONER: u32 = 2;
 
     /// Steps from here on pay or give back.
     const FOLLOW_UP: u16 = 256;
@@ -275,12 +280,24 @@ mod tests {
                     sku: sku.clone(),
                     quantity: *quantity,
                 },
+                Outcome::PolicySet {
+                    sku,
+                    limit_per_customer,
+                } => Command::SetPolicy {
+                    id,
+                    sku: sku.clone(),
+                    limit_per_customer: *limit_per_customer,
+                },
+                Outcome::Released => Command::Release { id, reservation },
                 _ if number >= FOLLOW_UP => Command::Commit { id, reservation },
-                _ => {
-                    let lines = vec![Line {
-                        sku: sku(),
-                        quantity: 1,
-                    }];
+                outcome => {
+                    let lines = match outcome {
+                        Outcome::Reserved { lines, .. } => lines.clone(),
+                        _ => vec![Line {
+                            sku: sku(),
+                            quantity: 1,
+                        }],
+                    };
                     Command::Reserve {
                         id,
                         reservation,
@@ -318,7 +335,7 @@ mod tests {
                     customer,
                     lines,
                     ttl_ms: 1,
-                    expires_at_ms: 1,
+                    expires_at_ms: if shopper == ABANDONER { 1 } else { 2 },
                 },
             );
         }
@@ -488,6 +505,47 @@ mod tests {
             Findings {
                 duplicated: 1,
                 ..sound_findings()
+            }
+        );
+    }
+
+    #[test]
+    fn an_answer_to_no_place_in_the_log_is_a_contradiction() {
+        let mut history = sound();
+        // Neither sold nor lost: the second click is answered once more.
+        history.events.push(Event {
+            command_offset: None,
+            ..history.events[3].clone()
+        });
+        let judged = history.judge(None);
+        assert_eq!((judged.contradictions, judged.lost, judged.duplicated), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_customer_above_the_limit_is_a_contradiction() {
+        let mut history = History::default();
+        for outcome in [
+            Outcome::Received {
+                sku: sku(),
+                quantity: UNITS,
+            },
+            Outcome::PolicySet {
+                sku: sku(),
+                limit_per_customer: Some(1),
+            },
+        ] {
+            let number = history.commands.len() as u16;
+            history.say(u32::MAX, number, outcome);
+        }
+        history.reserved(1, 2);
+        history.say(1, FOLLOW_UP, Outcome::Committed);
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                reserved: 1,
+                committed: 1,
+                contradictions: 1,
+                ..Findings::default()
             }
         );
     }
