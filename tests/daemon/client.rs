@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -46,6 +48,19 @@ impl Client {
     pub fn create_topic(&self, topic: &str, partitions: i32) {
         self.runtime
             .block_on(create_topic(&self.address, topic, partitions));
+    }
+
+    /// Tries to delete topics; what the broker says about each, nothing if it was deleted.
+    pub fn delete_topics(&self, topics: &[&str]) -> Vec<Option<RDKafkaErrorCode>> {
+        let mut config = ClientConfig::new();
+        let admin: AdminClient<DefaultClientContext> = config
+            .set("bootstrap.servers", &self.address)
+            .create()
+            .expect("an administrator");
+        let deleted = admin.delete_topics(topics, &AdminOptions::new());
+        let deleted = self.runtime.block_on(deleted).expect("an answer");
+        let code = |result: Result<String, (String, RDKafkaErrorCode)>| result.err().map(|(_, code)| code);
+        deleted.into_iter().map(code).collect()
     }
 
     /// Sends one record and waits for its offset.
