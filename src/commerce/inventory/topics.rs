@@ -224,3 +224,23 @@ fn the_library_finds_its_state_again_on_a_real_disk() {
         log.close().unwrap();
     }
 }
+
+#[test]
+fn commands_of_another_topic_than_the_decided_ones_are_not_passed_over() {
+    let log = open(&SimulatedDisk::new(3));
+    let service = start(&log);
+    send(&log, 0..10);
+    settle(&log, &service);
+    service.stop();
+    log.delete_topic(COMMANDS_TOPIC).unwrap();
+    // The new topic's offsets 0 to 9 would count as decided.
+    let refused = Service::start(&log, &ServiceOptions::default()).unwrap_err();
+    assert!(matches!(
+        refused,
+        ServiceError::CommandsGone {
+            partition: 0,
+            decided: Offset(10),
+            end: Offset(0)
+        }
+    ));
+}
