@@ -129,13 +129,34 @@ fn for_each_command(
     })
 }
 
+/// What a command of the run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Fills the shelves, or sets the rules of selling.
+    Stocking,
+    /// Asks for a reservation.
+    Attempt,
+    /// Pays or gives back.
+    FollowUp,
+}
+
+impl Purpose {
+    fn of(command: &Command) -> Purpose {
+        match command {
+            Command::Receive { .. } | Command::SetPolicy { .. } => Purpose::Stocking,
+            Command::Reserve { .. } => Purpose::Attempt,
+            Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => Purpose::FollowUp,
+        }
+    }
+}
+
 /// Counts everything anew from the two streams.
 #[derive(Debug)]
 struct Recount {
     run: RunId,
     audit: Audit,
-    /// This run's commands in the log, and whether they ask for a reservation.
-    commands: HashMap<StepId, bool>,
+    /// This run's commands in the log, and what they are for.
+    commands: HashMap<StepId, Purpose>,
     /// What the log answers to this run's commands.
     answers: HashSet<(StepId, AnswerKind)>,
     findings: Findings,
@@ -156,8 +177,7 @@ impl Recount {
     fn command(&mut self, offset: i64, command: &Command) {
         if let (Some(step), Ok(offset)) = (self.run.step_of_command(command.id()), u64::try_from(offset)) {
             self.audit.command(offset, Some(command));
-            self.commands
-                .insert(step, matches!(command, Command::Reserve { .. }));
+            self.commands.insert(step, Purpose::of(command));
         }
     }
 
@@ -172,8 +192,14 @@ impl Recount {
             // All commands of a run are in the log, so an answer that names no place there answers nobody.
             self.findings.contradictions += u64::from(event.command_offset.is_none());
             self.answers.insert((step, answer.kind));
-            if self.commands.get(&step) == Some(&true) {
-                self.count_attempt(answer.kind);
+            match self.commands.get(&step) {
+                Some(Purpose::Attempt) => self.count_attempt(answer.kind),
+                // With nothing on the shelves nothing can be oversold: such a sale proves nothing.
+                Some(Purpose::Stocking) => {
+                    let is_stocked = matches!(answer.kind, AnswerKind::Received | AnswerKind::PolicySet);
+                    self.findings.contradictions += u64::from(!is_stocked);
+                }
+                Some(Purpose::FollowUp) | None => {}
             }
         }
         match answer.kind {
@@ -507,6 +533,21 @@ mod tests {
                 ..sound_findings()
             }
         );
+    }
+
+    #[test]
+    fn a_sale_of_shelves_that_were_never_filled_proves_nothing() {
+        let mut history = History::default();
+        let received = Outcome::Received {
+            sku: sku(),
+            quantity: UNITS,
+        };
+        history.say(u32::MAX, 0, received);
+        let refused = Outcome::Throttled { retry_after_ms: 1 };
+        history.events[0].outcome = refused;
+        history.ledger.answered(step(u32::MAX, 0), AnswerKind::Throttled);
+        history.say(1, 0, Outcome::UnknownSku { sku: sku() });
+        assert_eq!(history.judge(None).contradictions, 1);
     }
 
     #[test]
