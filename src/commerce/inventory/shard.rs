@@ -14,7 +14,8 @@ use super::cloud_event::Trace;
 use super::publisher::Publisher;
 use super::queue::{Queue, Request};
 use super::{
-    Command, CommandRecord, Event, EventFormat, Misfit, Outcome, ReservationView, State, StockView, decide,
+    Command, CommandRecord, Event, EventFormat, LINES_MAX, Misfit, NAME_MAX_BYTES, Outcome, ReservationView,
+    State, StockView, decide,
 };
 use crate::commerce::store::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::BatchError;
@@ -24,7 +25,12 @@ use crate::log::{LogFailed, Offset};
 /// Size at which a batch of events is appended while more commands wait. 256 KiB: near the device's best rate,
 /// and decided in a few milliseconds.
 const BATCH_TARGET_BYTES: usize = 256 * 1024;
-const _: () = assert!(BATCH_TARGET_BYTES < crate::log::BATCH_SIZE_MAX_BYTES / 2);
+
+/// Smallest limit on a batch that a shard can work with: a batch is closed once it reached its target, so an event
+/// of the largest size comes on top. JSON writes a byte of a name as six at worst.
+pub(super) const BATCH_SIZE_LEAST_BYTES: usize = 2 * BATCH_TARGET_BYTES;
+const _: () = assert!(LINES_MAX * NAME_MAX_BYTES * 6 < BATCH_TARGET_BYTES / 2);
+const _: () = assert!(BATCH_SIZE_LEAST_BYTES < crate::log::BATCH_SIZE_MAX_BYTES);
 
 /// Most batches on their way to stable storage, as many as the journal keeps in flight.
 const APPENDS_IN_FLIGHT_MAX: usize = 4;

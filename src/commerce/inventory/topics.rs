@@ -244,3 +244,25 @@ fn commands_of_another_topic_than_the_decided_ones_are_not_passed_over() {
         }
     ));
 }
+
+#[test]
+fn a_log_whose_batches_are_too_small_for_events_is_refused_before_it_stops_the_shard() {
+    let open_with = |batch_size_max_bytes| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LogOptions {
+            batch_size_max_bytes,
+            ..LogOptions::default()
+        };
+        let log = Log::open(dir.path(), options).unwrap();
+        let opened = Inventory::open(&log, InventoryOptions::default());
+        opened.map(|inventory| inventory.submit_batch((0..20_000).map(command).collect()))
+    };
+    assert!(matches!(
+        open_with(512 * 1024 - 1),
+        Err(InventoryOpenError::BatchesTooSmall {
+            limit_bytes: 524_287,
+            needed_bytes: 524_288
+        })
+    ));
+    assert!(open_with(512 * 1024).unwrap().is_ok());
+}
