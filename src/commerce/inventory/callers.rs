@@ -622,3 +622,24 @@ fn a_log_written_with_a_shorter_memory_is_replayed_with_a_longer_one() {
     let stock = inventory.stock("tv").wait().unwrap().unwrap();
     assert_eq!((stock.reserved, stock.allocated), (0, 2));
 }
+
+#[test]
+fn a_customer_with_more_units_than_a_limit_can_tell_is_still_counted() {
+    let inventory = open(&MemoryStore::new());
+    for n in 1..4 {
+        inventory.receive(id(n), "tv", u32::MAX).unwrap();
+    }
+    for n in [10, 11] {
+        let held = inventory.reserve(id(n), "ann", one("tv", u32::MAX), TTL);
+        assert!(matches!(held.unwrap(), Outcome::Reserved { .. }));
+    }
+    inventory.release(id(10)).unwrap();
+    inventory.set_policy(id(4), "tv", Some(1)).unwrap();
+    assert_eq!(
+        inventory.reserve(id(12), "ann", one("tv", 1), TTL).unwrap(),
+        Outcome::CustomerLimit {
+            sku: "tv".into(),
+            remaining: 0
+        }
+    );
+}

@@ -329,7 +329,7 @@ impl State {
         let limited = stock.limit_per_customer.is_some();
         let counted = self.can_count(limited) || self.totals.has(customer, article);
         if counted {
-            self.totals.add(customer, article, line.quantity);
+            self.totals.add(customer, article, u64::from(line.quantity));
         }
         Ok(HoldLine {
             article,
