@@ -53,6 +53,8 @@ error_codes! {
     INVALID_SESSION_TIMEOUT = 26,
     /// The group rebalances; join again.
     REBALANCE_IN_PROGRESS = 27,
+    /// Another part of this server writes or reads the topic; clients may not do this to it.
+    TOPIC_AUTHORIZATION_FAILED = 29,
     /// A timestamp is too far from the broker's clock.
     INVALID_TIMESTAMP = 32,
     /// The API version is not served.
