@@ -1,6 +1,6 @@
 //! Metadata: the broker, and the topics with their partitions; creates topics that are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use kafka_wire::metadata_request::MetadataRequestTopic;
@@ -25,8 +25,8 @@ pub(super) async fn answer(node: &Node, context: &Context, request: MetadataRequ
         None => all(node),
         Some(topics) if topics.is_empty() && version == 0 => all(node),
         Some(topics) => {
-            let mut described = Vec::with_capacity(topics.len());
-            for topic in topics {
+            let mut described = Vec::new();
+            for topic in distinct(topics) {
                 described.push(one(node, may_create, topic).await);
             }
             described
@@ -55,6 +55,18 @@ fn broker(node: &Node, context: &Context) -> MetadataResponseBroker {
 
 fn all(node: &Node) -> Vec<MetadataResponseTopic> {
     node.topics.all().iter().map(|topic| describe(topic)).collect()
+}
+
+/// Each topic once, as Kafka answers: a small request that repeats a name must not become a response of a
+/// hundred thousand times all the topic's partitions.
+fn distinct(mut topics: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    let mut known_names = HashSet::new();
+    let mut known_ids = HashSet::new();
+    topics.retain(|topic| match &topic.name {
+        Some(name) => known_names.insert(name.clone()),
+        None => known_ids.insert(topic.topic_id.to_bytes()),
+    });
+    topics
 }
 
 async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> MetadataResponseTopic {

@@ -184,6 +184,7 @@ fn change_refusal(name: &str, error: &TopicChangeError) -> Refusal {
         TopicChangeError::Topic(TopicError::InvalidName { .. }) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         TopicChangeError::Topic(TopicError::Unknown { .. }) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         TopicChangeError::Topic(TopicError::PartitionCount { .. }) => ErrorCode::INVALID_PARTITIONS,
+        TopicChangeError::TooManyPartitions { .. } => ErrorCode::POLICY_VIOLATION,
         TopicChangeError::Topic(_) | TopicChangeError::Cancelled => ErrorCode::KAFKA_STORAGE_ERROR,
     };
     tracing::warn!(topic = name, %error, "topic was not changed");

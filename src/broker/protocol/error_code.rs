@@ -73,6 +73,8 @@ error_codes! {
     INVALID_REQUEST = 42,
     /// The batch's format is not supported.
     UNSUPPORTED_FOR_MESSAGE_FORMAT = 43,
+    /// A limit of the broker does not allow it.
+    POLICY_VIOLATION = 44,
     /// A producer skipped sequence numbers.
     OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
     /// The producer's epoch is old.
