@@ -14,6 +14,7 @@ use super::super::internal_topic;
 use super::super::node::{Context, LEADER_EPOCH, NODE_ID, Node};
 use super::super::protocol::ErrorCode;
 use super::super::topics::{TopicChangeError, is_legal_name};
+use super::authorized_operations;
 use crate::log::{Topic, TopicError, TopicId};
 
 pub(super) async fn answer(node: &Node, context: &Context, request: MetadataRequest) -> MetadataResponse {
@@ -31,6 +32,14 @@ pub(super) async fn answer(node: &Node, context: &Context, request: MetadataRequ
             described
         }
     };
+    if request.include_topic_authorized_operations {
+        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = authorized_operations::TOPIC;
+        }
+    }
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = authorized_operations::CLUSTER;
+    }
     response.brokers = vec![broker(node, context)];
     response.cluster_id = Some(node.cluster_id());
     response.controller_id = NODE_ID;
@@ -49,7 +58,9 @@ fn all(node: &Node) -> Vec<MetadataResponseTopic> {
 }
 
 async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> MetadataResponseTopic {
-    let Some(name) = asked.name else {
+    // Java's client leaves the name empty, others make it null: an id alone says that it counts.
+    let name = asked.name.filter(|_| asked.topic_id == Uuid::ZERO);
+    let Some(name) = name else {
         let found = node.topics.by_id(TopicId(asked.topic_id.to_bytes()));
         return match found {
             Some(topic) => describe(&topic),
