@@ -62,17 +62,21 @@ fn all(node: &Node) -> Vec<MetadataResponseTopic> {
 fn distinct(mut topics: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
     let mut known_names = HashSet::new();
     let mut known_ids = HashSet::new();
-    topics.retain(|topic| match &topic.name {
+    topics.retain(|topic| match asked_name(topic) {
         Some(name) => known_names.insert(name.clone()),
         None => known_ids.insert(topic.topic_id.to_bytes()),
     });
     topics
 }
 
+/// The name that counts. Java's client leaves the name empty, others make it null, where an id is given: an id alone
+/// says that it counts.
+fn asked_name(topic: &MetadataRequestTopic) -> Option<&StrBytes> {
+    topic.name.as_ref().filter(|_| topic.topic_id == Uuid::ZERO)
+}
+
 async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> MetadataResponseTopic {
-    // Java's client leaves the name empty, others make it null: an id alone says that it counts.
-    let name = asked.name.filter(|_| asked.topic_id == Uuid::ZERO);
-    let Some(name) = name else {
+    let Some(name) = asked_name(&asked) else {
         let found = node.topics.by_id(TopicId(asked.topic_id.to_bytes()));
         return match found {
             Some(topic) => describe(&topic),
@@ -84,7 +88,7 @@ async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> Meta
     }
     match create_missing(node, may_create, &name).await {
         Ok(topic) => describe(&topic),
-        Err(error) => failed(Some(name), Uuid::ZERO, error),
+        Err(error) => failed(Some(name.clone()), Uuid::ZERO, error),
     }
 }
 
