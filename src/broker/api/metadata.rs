@@ -83,10 +83,10 @@ async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> Meta
             None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
         };
     };
-    if let Some(topic) = node.topics.by_name(&name) {
+    if let Some(topic) = node.topics.by_name(name) {
         return describe(&topic);
     }
-    match create_missing(node, may_create, &name).await {
+    match create_missing(node, may_create, name).await {
         Ok(topic) => describe(&topic),
         Err(error) => failed(Some(name.clone()), Uuid::ZERO, error),
     }
