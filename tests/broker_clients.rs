@@ -469,6 +469,14 @@ fn transactions_are_refused_in_words() {
 
 #[test]
 fn kcat_writes_reads_and_lists() {
+    if Command::new("kcat").arg("-V").output().is_err() {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "kcat is missing; install it with: apt-get install kcat"
+        );
+        eprintln!("NOT TESTED with kcat: it is not installed; install it with: apt-get install kcat");
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let broker = RunningBroker::start(folder.path());
     let address = broker.address.to_string();
@@ -509,7 +517,7 @@ fn kcat(arguments: &[&str], input: &str) -> String {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
-        .expect("kcat runs; install it with: apt-get install kcat");
+        .expect("kcat was found a moment ago");
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(

@@ -24,7 +24,7 @@ struct Setup {
     broker: RunningBroker,
     wire: Wire,
     topic_id: Uuid,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn setup() -> Setup {
@@ -44,7 +44,7 @@ fn setup() -> Setup {
         broker,
         wire,
         topic_id,
-        _folder: folder,
+        folder,
     }
 }
 
@@ -337,6 +337,19 @@ fn metadata_and_api_versions() {
             assert_eq!(found.topic_id, setup.topic_id);
         }
     }
+    for (version, name) in [(12, None), (12, Some("")), (13, None), (13, Some(""))] {
+        let mut by_id = metadata_request::MetadataRequestTopic::default();
+        by_id.topic_id = setup.topic_id;
+        by_id.name = name.map(text);
+        let mut unknown = by_id.clone();
+        unknown.topic_id = Uuid::from_bytes([9; 16]);
+        let mut request = MetadataRequest::default();
+        request.topics = Some(vec![by_id, unknown]);
+        let topics = setup.wire.call(&request, version).topics;
+        assert_eq!((topics[0].error_code, &topics[0].name), (0, &Some(text(TOPIC))));
+        assert_eq!((topics[1].error_code, &topics[1].name), (100, &None));
+        assert_eq!(topics[1].topic_id, Uuid::from_bytes([9; 16]));
+    }
     for version in 0..=4 {
         let mut request = ApiVersionsRequest::default();
         if version >= 3 {
@@ -359,6 +372,109 @@ fn metadata_and_api_versions() {
             .iter()
             .any(|range| range.api_key == 18 && range.max_version == 4)
     );
+}
+
+#[test]
+fn authorized_operations_are_told_when_asked_for() {
+    const CLUSTER: i32 = 0b1_1111_1010_0000;
+    const TOPIC_AND_UNKNOWN: [i32; 2] = [0b1101_1111_1000, i32::MIN];
+    let mut setup = setup();
+    commit_alone(&mut setup, GROUP);
+    let wire = &mut setup.wire;
+    let mut metadata = MetadataRequest::default();
+    let names = [TOPIC, "no-such-topic"];
+    let asked = names.map(|name| {
+        let mut topic = metadata_request::MetadataRequestTopic::default();
+        topic.name = Some(text(name));
+        topic
+    });
+    metadata.topics = Some(asked.to_vec());
+    metadata.allow_auto_topic_creation = false;
+    for (version, is_asked) in [(8, true), (8, false), (10, true), (13, true), (13, false)] {
+        metadata.include_topic_authorized_operations = is_asked;
+        metadata.include_cluster_authorized_operations = is_asked && version <= 10;
+        let response = wire.call(&metadata, version);
+        let topics: Vec<i32> = response
+            .topics
+            .iter()
+            .map(|topic| topic.topic_authorized_operations)
+            .collect();
+        assert_eq!(
+            topics,
+            if is_asked {
+                TOPIC_AND_UNKNOWN
+            } else {
+                [i32::MIN; 2]
+            }
+        );
+        let cluster = if is_asked && version <= 10 {
+            CLUSTER
+        } else {
+            i32::MIN
+        };
+        assert_eq!(response.cluster_authorized_operations, cluster);
+    }
+    let mut cluster = DescribeClusterRequest::default();
+    assert_eq!(wire.call(&cluster, 1).cluster_authorized_operations, i32::MIN);
+    cluster.include_cluster_authorized_operations = true;
+    assert_eq!(wire.call(&cluster, 1).cluster_authorized_operations, CLUSTER);
+    let mut groups = DescribeGroupsRequest::default();
+    groups.groups = vec![text(GROUP)];
+    assert_eq!(wire.call(&groups, 6).groups[0].authorized_operations, i32::MIN);
+    groups.include_authorized_operations = true;
+    assert_eq!(
+        wire.call(&groups, 6).groups[0].authorized_operations,
+        0b1101_0100_1000
+    );
+}
+
+/// Topic, partition and size of everything in the data folder.
+fn sizes(setup: &mut Setup, asked: Option<&[(&str, &[i32])]>, version: i16) -> Vec<(String, i32, i64)> {
+    let mut request = DescribeLogDirsRequest::default();
+    request.topics = asked.map(|asked| {
+        let topic = |(name, partitions): &(&str, &[i32])| {
+            let mut topic = describe_log_dirs_request::DescribableLogDirTopic::default();
+            topic.topic = text(name);
+            topic.partitions = partitions.to_vec();
+            topic
+        };
+        asked.iter().map(topic).collect()
+    });
+    let response = setup.wire.call(&request, version);
+    assert_eq!((response.error_code, response.results.len()), (0, 1));
+    let folder = &response.results[0];
+    assert_eq!(folder.error_code, 0);
+    assert_eq!(folder.log_dir.as_str(), setup.folder.path().to_str().unwrap());
+    let topics = folder.topics.iter();
+    let partitions = topics.flat_map(|topic| topic.partitions.iter().map(|p| (topic.name.to_string(), p)));
+    partitions
+        .map(|(name, partition)| (name, partition.partition_index, partition.partition_size))
+        .collect()
+}
+
+#[test]
+fn the_data_folder_and_its_sizes() {
+    let mut setup = setup();
+    let records = batch(3, 1_000);
+    assert_eq!(produce(&mut setup, 9, 1, records.clone()), (0, 0));
+    // Stopping flushes the tails into segments.
+    setup.broker.stop();
+    setup.broker = RunningBroker::start(setup.folder.path());
+    setup.wire = Wire::connect(setup.broker.address);
+    let size_bytes = records.len() as i64;
+    let both = vec![(TOPIC.to_owned(), 0, 0), (TOPIC.to_owned(), 1, size_bytes)];
+    for version in 1..=5 {
+        let mut all = sizes(&mut setup, None, version);
+        all.retain(|(name, ..)| !name.starts_with("__"));
+        assert_eq!(all, both, "version {version}");
+        let asked: [(&str, &[i32]); 2] = [("no-such-topic", &[0]), (TOPIC, &[1, 2])];
+        assert_eq!(
+            sizes(&mut setup, Some(&asked), version),
+            both[1..],
+            "version {version}"
+        );
+        assert_eq!(sizes(&mut setup, Some(&[]), version), vec![]);
+    }
 }
 
 #[test]
@@ -535,6 +651,91 @@ fn describe_list_and_delete(setup: &mut Setup, group: &str, version: i16) {
     assert_eq!(setup.wire.call(&delete, version.min(2)).results[0].error_code, 69);
 }
 
+/// Commits offset 7 of both partitions for nobody in particular.
+fn commit_alone(setup: &mut Setup, group: &str) {
+    let mut commit = OffsetCommitRequest::default();
+    commit.group_id = text(group);
+    commit.generation_id_or_member_epoch = -1;
+    let mut topic = offset_commit_request::OffsetCommitRequestTopic::default();
+    topic.name = text(TOPIC);
+    for index in 0..2 {
+        let mut partition = offset_commit_request::OffsetCommitRequestPartition::default();
+        partition.partition_index = index;
+        partition.committed_offset = 7;
+        topic.partitions.push(partition);
+    }
+    commit.topics = vec![topic];
+    let committed = setup.wire.call(&commit, 8);
+    assert_eq!(committed.topics[0].partitions[1].error_code, 0);
+}
+
+/// The partitions of the topic that have a committed offset.
+fn committed_partitions(wire: &mut Wire, group: &str) -> Vec<i32> {
+    let mut asked = offset_fetch_request::OffsetFetchRequestGroup::default();
+    asked.group_id = text(group);
+    asked.topics = None;
+    let mut fetch = OffsetFetchRequest::default();
+    fetch.groups = vec![asked];
+    let fetched = wire.call(&fetch, 9);
+    let partitions = fetched.groups[0]
+        .topics
+        .iter()
+        .flat_map(|topic| &topic.partitions);
+    partitions.map(|partition| partition.partition_index).collect()
+}
+
+/// The errors of the group and of its partitions.
+fn delete_offsets(wire: &mut Wire, group: &str, asked: &[(&str, &[i32])]) -> (i16, Vec<i16>) {
+    let mut request = OffsetDeleteRequest::default();
+    request.group_id = text(group);
+    for (name, partitions) in asked {
+        let mut topic = offset_delete_request::OffsetDeleteRequestTopic::default();
+        topic.name = text(name);
+        for index in *partitions {
+            let mut partition = offset_delete_request::OffsetDeleteRequestPartition::default();
+            partition.partition_index = *index;
+            topic.partitions.push(partition);
+        }
+        request.topics.push(topic);
+    }
+    let response = wire.call(&request, 0);
+    let partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+    let errors = partitions.map(|partition| partition.error_code).collect();
+    (response.error_code, errors)
+}
+
+#[test]
+fn committed_offsets_are_deleted_for_good() {
+    let mut setup = setup();
+    commit_alone(&mut setup, GROUP);
+    let asked: [(&str, &[i32]); 2] = [("no-such-topic", &[0]), (TOPIC, &[1, 9])];
+    let wire = &mut setup.wire;
+    assert_eq!(delete_offsets(wire, "no-such-group", &asked), (69, Vec::new()));
+    assert_eq!(committed_partitions(wire, GROUP), vec![0, 1]);
+    assert_eq!(delete_offsets(wire, GROUP, &asked), (0, vec![3, 0, 3]));
+    assert_eq!(committed_partitions(wire, GROUP), vec![0]);
+
+    setup.broker.stop();
+    let broker = RunningBroker::start(setup.folder.path());
+    let mut wire = Wire::connect(broker.address);
+    assert_eq!(committed_partitions(&mut wire, GROUP), vec![0]);
+    assert_eq!(delete_offsets(&mut wire, GROUP, &[(TOPIC, &[0])]), (0, vec![0]));
+    assert_eq!(committed_partitions(&mut wire, GROUP), Vec::<i32>::new());
+}
+
+#[test]
+fn offsets_of_topics_that_members_may_read_stay() {
+    let mut setup = setup();
+    let joined = join_and_sync(&mut setup, GROUP, 9);
+    commit_and_fetch(&mut setup, GROUP, 8, &joined);
+    // The metadata of this member is not a subscription, so it may read anything.
+    assert_eq!(
+        delete_offsets(&mut setup.wire, GROUP, &[(TOPIC, &[1])]),
+        (0, vec![86])
+    );
+    assert_eq!(committed_partitions(&mut setup.wire, GROUP), vec![1]);
+}
+
 #[test]
 fn topics_configs_and_the_cluster() {
     let mut setup = setup();
@@ -559,7 +760,7 @@ fn topics_configs_and_the_cluster() {
         assert_eq!((repeated.topics.len(), repeated.topics[0].error_code), (1, 42));
     }
     for version in 1..=4 {
-        for (kind, name, least) in [(2, TOPIC, 30), (4, "1", 15)] {
+        for (kind, name, least) in [(2, TOPIC, 33), (4, "1", 15)] {
             let mut resource = describe_configs_request::DescribeConfigsResource::default();
             resource.resource_type = kind;
             resource.resource_name = text(name);
@@ -694,7 +895,7 @@ fn the_cluster_id_never_changes() {
 fn the_version_table_is_covered() {
     use doorbuster::broker::protocol::{ApiKey, SERVED_APIS};
     // A new API needs a test of its own above.
-    assert_eq!(SERVED_APIS.len(), 21);
+    assert_eq!(SERVED_APIS.len(), 23);
     let fetch = SERVED_APIS
         .iter()
         .find(|served| served.key == ApiKey::Fetch)

@@ -249,6 +249,42 @@ fn a_crowd_of_idle_connections_leaves_the_log_its_files() {
     }
 }
 
+#[test]
+fn a_partition_with_data_takes_one_file_descriptor() {
+    const PARTITIONS: i32 = 60;
+    let folder = folder();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    client.create_topic("many", PARTITIONS);
+    for partition in 0..PARTITIONS {
+        // More than the interval of the index, so that its files are written too.
+        assert_eq!(client.produce("many", partition, &[7; 10_000]), Ok(0));
+        assert_eq!(client.produce("many", partition, &[7; 10_000]), Ok(1));
+    }
+    let open = || {
+        let links = std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("a running process");
+        let files = links.filter_map(|link| std::fs::read_link(link.ok()?.path()).ok());
+        files
+            .filter(|file| file.components().any(|part| part.as_os_str() == "partitions"))
+            .count()
+    };
+    let begun = Instant::now();
+    while open() < PARTITIONS as usize {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the records are never flushed"
+        );
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    // Beside them, the partitions of the catalog, of the broker's state and of the engine's topics.
+    let limit = PARTITIONS as usize + 6;
+    assert!(
+        open() <= limit,
+        "{} files of partitions are open, want at most {limit}",
+        open()
+    );
+}
+
 /// A daemon that may open that many files and connections together.
 fn serve_with_descriptors(folder: &Path, count: u32) -> Command {
     let mut command = Command::new("sh");
@@ -502,4 +538,31 @@ fn cut_power_again_and_again(disk: &SmallDisk) {
             Ok(sent[round as usize].len() as i64)
         );
     }
+}
+
+#[test]
+fn nobody_but_the_engine_writes_its_events_or_deletes_its_topics() {
+    let (commands, events) = ("inventory.commands", "inventory.events");
+    let folder = folder();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    let forged = br#"{"type":"received","sku":"tv","quantity":1000,"command":"00000000-0000-0000-0000-000000000001","at_ms":1}"#;
+    let denied = Some(RDKafkaErrorCode::TopicAuthorizationFailed);
+    for value in [&forged[..], b"no event at all"] {
+        let sent = client.produce(events, 0, value);
+        assert_eq!(sent.expect_err("a refusal").rdkafka_error_code(), denied);
+    }
+    assert_eq!(client.delete_topics(&[commands, events]), [denied, denied]);
+
+    // The engine was not disturbed, and a restart finds nothing but its own events.
+    let command =
+        br#"{"type":"receive","id":"00000000-0000-0000-0000-000000000001","sku":"tv","quantity":1}"#;
+    assert_eq!(client.produce(commands, 0, command), Ok(0));
+    let asked = Instant::now();
+    while client.read_all(events, 0).is_empty() {
+        assert!(asked.elapsed() < Duration::from_secs(20), "no answer");
+    }
+    daemon.kill_nine();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    assert_eq!(Client::new(&daemon.address()).read_all(events, 0).len(), 1);
 }

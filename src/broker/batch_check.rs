@@ -4,6 +4,7 @@ use bytes::Bytes;
 use kafka_wire_records::{RecordBatch, RecordDecodeLimits};
 
 use super::protocol::ErrorCode;
+use super::timestamp_check;
 use crate::log::{BATCH_SIZE_MAX_BYTES, Topic};
 
 /// Size of the fixed part of a batch.
@@ -35,13 +36,14 @@ fn refuse(error: ErrorCode, reason: &'static str) -> Result<(), BatchRefusal> {
 
 /// Checks what Kafka checks of a producer's records: one batch, of format 2, from a client's hand, within
 /// the topic's limits. Checksum, counts and sequence numbers are checked by the log.
-pub(super) fn check(records: &Bytes, topic: &Topic) -> Result<(), BatchRefusal> {
+pub(super) fn check(records: &Bytes, topic: &Topic, now_ms: i64) -> Result<(), BatchRefusal> {
     let size_max_bytes = topic
         .configs
         .get("max.message.bytes")
         .and_then(|value| value.parse().ok())
         .unwrap_or(MESSAGE_SIZE_MAX_DEFAULT_BYTES);
     check_header(records, size_max_bytes)?;
+    timestamp_check::check(records, topic, now_ms)?;
     if topic
         .configs
         .get("cleanup.policy")
@@ -184,7 +186,7 @@ mod tests {
     }
 
     fn error_of(records: &Bytes, topic: &Topic) -> ErrorCode {
-        check(records, topic).map_or_else(|refusal| refusal.error, |()| ErrorCode::NONE)
+        check(records, topic, 0).map_or_else(|refusal| refusal.error, |()| ErrorCode::NONE)
     }
 
     #[test]

@@ -11,6 +11,10 @@ pub struct BrokerConfig {
     pub advertised: Option<(String, u16)>,
     /// Whether asking for the metadata of an unknown topic creates it.
     pub auto_create_topics: bool,
+    /// Topics that another part of this process writes: clients may read them, neither write nor delete them.
+    pub read_only_topics: Vec<String>,
+    /// Topics that another part of this process reads: clients may read and write them, and not delete them.
+    pub kept_topics: Vec<String>,
     /// Number of partitions of a topic whose creator did not say.
     pub default_partitions: u32,
     /// Most partitions of all topics together that clients can bring about; each holds memory and files, and
@@ -55,6 +59,8 @@ impl Default for BrokerConfig {
             listen: "127.0.0.1:9092".to_owned(),
             advertised: None,
             auto_create_topics: true,
+            read_only_topics: Vec::new(),
+            kept_topics: Vec::new(),
             default_partitions: 1,
             partitions_max: 100_000,
             offsets_topic_partitions: 1,

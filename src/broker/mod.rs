@@ -25,6 +25,7 @@ mod producers;
 pub mod protocol;
 mod server;
 mod state;
+mod timestamp_check;
 mod topics;
 
 pub use config::BrokerConfig;

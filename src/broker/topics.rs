@@ -1,6 +1,7 @@
 //! The topics as clients see them: found by name or id, created and deleted without blocking a worker.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::internal_topic;
@@ -87,6 +88,12 @@ impl Topics {
         let mut topics = self.log.topics();
         topics.retain(|topic| !internal_topic::is_hidden(&topic.name));
         topics
+    }
+
+    /// The data folder that holds them, as an absolute path.
+    pub(super) fn folder(&self) -> PathBuf {
+        let folder = self.log.status().folder;
+        std::path::absolute(&folder).unwrap_or(folder)
     }
 
     /// Creates a topic; durable when this returns.

@@ -6,6 +6,7 @@ use kafka_wire_core::StrBytes;
 
 use super::super::node::{Context, NODE_ID, Node};
 use super::super::protocol::ErrorCode;
+use super::authorized_operations;
 
 const BROKERS: i8 = 1;
 
@@ -25,6 +26,9 @@ pub(super) fn answer(
     broker.broker_id = NODE_ID;
     (broker.host, broker.port) = node.advertised(context);
     response.controller_id = NODE_ID;
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = authorized_operations::CLUSTER;
+    }
     response.brokers = vec![broker];
     response
 }

@@ -16,6 +16,7 @@ use super::super::node::{Context, Node};
 use super::super::offset_records::GroupMemberValue;
 use super::super::protocol::ErrorCode;
 use super::super::wall_clock_ms;
+use super::authorized_operations;
 
 /// The only type of group that is served (KIP-848 would add "consumer").
 const CLASSIC: &str = "classic";
@@ -35,7 +36,13 @@ pub(super) fn describe(
     response.groups = groups
         .filter(|group_id| known.insert(group_id.clone()))
         .map(|group_id| match node.groups.describe(&group_id) {
-            Some(group) => described(context, group),
+            Some(group) => {
+                let mut described = described(context, group);
+                if request.include_authorized_operations {
+                    described.authorized_operations = authorized_operations::GROUP;
+                }
+                described
+            }
             None => missing(context, group_id),
         })
         .collect();

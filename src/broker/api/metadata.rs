@@ -14,6 +14,7 @@ use super::super::internal_topic;
 use super::super::node::{Context, LEADER_EPOCH, NODE_ID, Node};
 use super::super::protocol::ErrorCode;
 use super::super::topics::{TopicChangeError, is_legal_name};
+use super::authorized_operations;
 use crate::log::{Topic, TopicError, TopicId};
 
 pub(super) async fn answer(node: &Node, context: &Context, request: MetadataRequest) -> MetadataResponse {
@@ -31,6 +32,14 @@ pub(super) async fn answer(node: &Node, context: &Context, request: MetadataRequ
             described
         }
     };
+    if request.include_topic_authorized_operations {
+        for topic in response.topics.iter_mut().filter(|topic| topic.error_code == 0) {
+            topic.topic_authorized_operations = authorized_operations::TOPIC;
+        }
+    }
+    if request.include_cluster_authorized_operations {
+        response.cluster_authorized_operations = authorized_operations::CLUSTER;
+    }
     response.brokers = vec![broker(node, context)];
     response.cluster_id = Some(node.cluster_id());
     response.controller_id = NODE_ID;
@@ -53,27 +62,33 @@ fn all(node: &Node) -> Vec<MetadataResponseTopic> {
 fn distinct(mut topics: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
     let mut known_names = HashSet::new();
     let mut known_ids = HashSet::new();
-    topics.retain(|topic| match &topic.name {
+    topics.retain(|topic| match asked_name(topic) {
         Some(name) => known_names.insert(name.clone()),
         None => known_ids.insert(topic.topic_id.to_bytes()),
     });
     topics
 }
 
+/// The name that counts. Java's client leaves the name empty, others make it null, where an id is given: an id alone
+/// says that it counts.
+fn asked_name(topic: &MetadataRequestTopic) -> Option<&StrBytes> {
+    topic.name.as_ref().filter(|_| topic.topic_id == Uuid::ZERO)
+}
+
 async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> MetadataResponseTopic {
-    let Some(name) = asked.name else {
+    let Some(name) = asked_name(&asked) else {
         let found = node.topics.by_id(TopicId(asked.topic_id.to_bytes()));
         return match found {
             Some(topic) => describe(&topic),
             None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
         };
     };
-    if let Some(topic) = node.topics.by_name(&name) {
+    if let Some(topic) = node.topics.by_name(name) {
         return describe(&topic);
     }
-    match create_missing(node, may_create, &name).await {
+    match create_missing(node, may_create, name).await {
         Ok(topic) => describe(&topic),
-        Err(error) => failed(Some(name), Uuid::ZERO, error),
+        Err(error) => failed(Some(name.clone()), Uuid::ZERO, error),
     }
 }
 

@@ -4,8 +4,10 @@
 //! [`dispatch`] for what may overtake what.
 
 mod api_versions;
+mod authorized_operations;
 mod describe_cluster;
 mod describe_configs;
+mod describe_log_dirs;
 mod fetch;
 mod find_coordinator;
 mod group_admin;
@@ -14,6 +16,7 @@ mod init_producer_id;
 mod list_offsets;
 mod metadata;
 mod offset_commit;
+mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
@@ -101,6 +104,7 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
         Request::DescribeGroups(request) => respond!(group_admin::describe(&node, &context, request)),
         Request::ListGroups(request) => respond!(group_admin::list(&node, &context, &request)),
         Request::DeleteGroups(request) => respond!(group_admin::delete(&node, request).await),
+        Request::OffsetDelete(request) => respond!(offset_delete::answer(&node, request).await),
         Request::ApiVersions(request) => respond!(api_versions::answer(&context, &request)),
         Request::UnknownApiVersions => respond!(api_versions::unsupported()),
         Request::CreateTopics(request) => respond!(topics_admin::create(&node, &context, request).await),
@@ -108,6 +112,7 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
         Request::InitProducerId(request) => respond!(init_producer_id::answer(&node, request).await),
         Request::OffsetForLeaderEpoch(request) => respond!(offset_for_leader_epoch::answer(&node, request)),
         Request::DescribeConfigs(request) => respond!(describe_configs::answer(&node, &context, request)),
+        Request::DescribeLogDirs(request) => respond!(describe_log_dirs::answer(&node, request)),
         Request::DescribeCluster(request) => respond!(describe_cluster::answer(&node, &context, &request)),
     }
 }

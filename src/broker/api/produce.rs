@@ -14,6 +14,7 @@ use super::super::delayed_fetch::partition_of;
 use super::super::internal_topic;
 use super::super::node::{Context, Node};
 use super::super::protocol::ErrorCode;
+use super::super::wall_clock_ms;
 use super::{Outcome, outcome_of};
 use crate::log::{Append, AppendError, Offset, Partition, Topic, TopicId};
 
@@ -159,7 +160,7 @@ impl PartitionInProgress {
             return true;
         };
         let batch = records.clone().unwrap_or_default();
-        self.step = match batch_check::check(&batch, topic) {
+        self.step = match batch_check::check(&batch, topic, wall_clock_ms()) {
             Err(BatchRefusal { error, reason }) => Step::Refused(error, Some(reason.to_owned())),
             Ok(()) => match partition.append(batch) {
                 Ok(append) => Step::Appended(append, partition.clone()),
@@ -253,6 +254,9 @@ fn find_topic(node: &Node, by_id: bool, name: &str, id: Uuid) -> Result<Arc<Topi
     };
     if internal_topic::is_internal(&topic.name) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
+    if node.config.read_only_topics.contains(&topic.name) {
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     }
     Ok(topic)
 }

@@ -36,7 +36,7 @@ const fn config(
 }
 
 /// All topic configurations of Kafka 4, with Kafka's defaults, by name.
-pub(super) const TOPIC_CONFIGS: [TopicConfig; 30] = [
+pub(super) const TOPIC_CONFIGS: [TopicConfig; 33] = [
     config(
         "cleanup.policy",
         ConfigType::List,
@@ -176,6 +176,18 @@ pub(super) const TOPIC_CONFIGS: [TopicConfig; 30] = [
         "Segments are always preallocated.",
     ),
     config(
+        "remote.log.copy.disable",
+        ConfigType::Boolean,
+        "false",
+        "Not used: nothing is tiered.",
+    ),
+    config(
+        "remote.log.delete.on.disable",
+        ConfigType::Boolean,
+        "false",
+        "Not used: nothing is tiered.",
+    ),
+    config(
         "remote.storage.enable",
         ConfigType::Boolean,
         "false",
@@ -216,6 +228,12 @@ pub(super) const TOPIC_CONFIGS: [TopicConfig; 30] = [
         ConfigType::Long,
         "604800000",
         "Age at which a segment ends.",
+    ),
+    config(
+        "unclean.leader.election.enable",
+        ConfigType::Boolean,
+        "false",
+        "Not used: there is one replica.",
     ),
 ];
 

@@ -283,6 +283,14 @@ async fn delete_one(node: &Node, name: &str) -> Result<Uuid, Refusal> {
             format!("topic {name:?} is the broker's own"),
         ));
     }
+    let config = &node.config;
+    let mut in_use = config.read_only_topics.iter().chain(&config.kept_topics);
+    if in_use.any(|topic| topic == name) {
+        return Err((
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            format!("topic {name:?} is in use by another part of this server"),
+        ));
+    }
     node.topics
         .delete(name)
         .await

@@ -20,7 +20,7 @@ use super::records::{Loaded, commit_records, deletion_records};
 use super::{
     CommitRequest, CommittedOffset, JoinRequest, JoinResult, MemberIdentity, SyncRequest, SyncResult,
 };
-use crate::log::{Append, Log, Topic};
+use crate::log::{Append, Log, Offset, Topic};
 
 /// All consumer groups.
 #[derive(Debug)]
@@ -260,14 +260,7 @@ impl GroupCoordinator {
             drop(slot);
             break (shared, appends, values);
         };
-        let mut position = None;
-        for append in appends {
-            let base = append
-                .await
-                .map_err(|failed| code_of(&StateError::Failed(failed)))?;
-            position.get_or_insert(base);
-        }
-        let Some(position) = position else {
+        let Some(position) = wait_all(appends).await? else {
             drop(slot);
             self.forget_if_unused(&request.group_id);
             return Ok(());
@@ -329,7 +322,50 @@ impl GroupCoordinator {
             slots.remove(group_id);
             appends
         };
-        wait_all(appends).await
+        wait_all(appends).await.map(|_| ())
+    }
+
+    /// Forgets committed offsets of topics that no member reads; one answer for each, durable when this
+    /// resolves.
+    pub(in super::super) async fn delete_offsets(
+        &self,
+        group_id: &str,
+        partitions: &[(String, i32)],
+        now_ms: i64,
+    ) -> Result<Vec<ErrorCode>, ErrorCode> {
+        let topic = self.topic().await?;
+        let shared = self.find(group_id).ok_or(ErrorCode::GROUP_ID_NOT_FOUND)?;
+        let (answers, removed, appends) = {
+            let slot = lock(&shared);
+            if slot.is_deleted {
+                return Err(ErrorCode::GROUP_ID_NOT_FOUND);
+            }
+            slot.group.check_offset_removal()?;
+            let mut answers = Vec::with_capacity(partitions.len());
+            let mut removed = Vec::new();
+            let mut records = Vec::new();
+            for (name, partition) in partitions {
+                if slot.group.is_subscribed_to(name) {
+                    answers.push(ErrorCode::GROUP_SUBSCRIBED_TO_TOPIC);
+                    continue;
+                }
+                answers.push(ErrorCode::NONE);
+                if slot.offsets.get(name, *partition).is_some() {
+                    records.push(offset_record(group_id, name, *partition, None).map_err(|e| code_of(&e))?);
+                    removed.push((name, *partition));
+                }
+            }
+            // Appended under the lock, so that a later commit is later in the log.
+            let appends = append_all(topic, group_id, now_ms, records).map_err(|e| code_of(&e))?;
+            (answers, removed, appends)
+        };
+        if let Some(position) = wait_all(appends).await? {
+            let mut slot = lock(&shared);
+            for (name, partition) in removed {
+                slot.offsets.remove_before(name, partition, position);
+            }
+        }
+        Ok(answers)
     }
 
     /// Forgets the offsets of a deleted topic in all groups.
@@ -454,7 +490,7 @@ impl GroupCoordinator {
         let group_id = slot.group_id.clone();
         tokio::spawn(async move {
             let outcome = match stored {
-                Ok(appends) => wait_all(appends).await,
+                Ok(appends) => wait_all(appends).await.map(|_| ()),
                 Err(error) => Err(code_of(&error)),
             };
             let Some(slot) = coordinator.find(&group_id) else {
@@ -544,7 +580,7 @@ fn send_when_stored(
             Err(error) => Err(code_of(&error)),
         };
         let result = match outcome {
-            Ok(()) => result,
+            Ok(_) => result,
             // Without a member id the client takes its place again.
             Err(error) => JoinResult::failed("", error),
         };
@@ -552,13 +588,16 @@ fn send_when_stored(
     });
 }
 
-async fn wait_all(appends: Vec<Append>) -> Result<(), ErrorCode> {
+/// Waits until all is durable; returns where the first append is.
+async fn wait_all(appends: Vec<Append>) -> Result<Option<Offset>, ErrorCode> {
+    let mut position = None;
     for append in appends {
-        append
+        let base = append
             .await
             .map_err(|failed| code_of(&StateError::Failed(failed)))?;
+        position.get_or_insert(base);
     }
-    Ok(())
+    Ok(position)
 }
 
 /// What a group member is told when the internal topic does not work.

@@ -11,6 +11,7 @@ mod join;
 mod member;
 mod offsets;
 mod records;
+mod subscription;
 mod sync;
 mod timing;
 

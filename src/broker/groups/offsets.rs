@@ -70,6 +70,16 @@ impl OffsetTable {
         }
     }
 
+    /// Forgets one offset, unless it was committed after `position`.
+    pub(super) fn remove_before(&mut self, topic: &str, partition: i32, position: Offset) {
+        if self
+            .get(topic, partition)
+            .is_some_and(|known| known.position < position)
+        {
+            self.remove(topic, partition);
+        }
+    }
+
     /// Forgets the offsets of a topic and returns the partitions that had one.
     pub(super) fn remove_topic(&mut self, topic: &str) -> Vec<i32> {
         self.topics
@@ -244,6 +254,16 @@ mod tests {
         table.apply("t", 0, Offset(7), value(70));
         assert_eq!(table.get("t", 0).unwrap().value.offset, 80);
         assert_eq!(table.get("t", 1), None);
+        table.remove_before("t", 1, Offset(9));
+        table.remove_before("t", 0, Offset(8));
+        assert_eq!(
+            table.get("t", 0).unwrap().value.offset,
+            80,
+            "committed after the removal"
+        );
+        table.remove_before("t", 0, Offset(9));
+        assert!(table.is_empty());
+        table.apply("t", 0, Offset(9), value(90));
         assert_eq!(table.remove_topic("t"), vec![0]);
         assert!(table.is_empty());
     }

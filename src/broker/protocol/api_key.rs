@@ -24,7 +24,9 @@ pub enum ApiKey {
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
+    DescribeLogDirs = 35,
     DeleteGroups = 42,
+    OffsetDelete = 47,
     DescribeCluster = 60,
 }
 
@@ -54,7 +56,7 @@ const fn api(key: ApiKey, min: i16, max: i16) -> ServedApi {
 ///
 /// Produce is advertised from 0 though only 3 and later are served: librdkafka detects features by it
 /// (KAFKA-18659).
-pub const SERVED_APIS: [ServedApi; 21] = [
+pub const SERVED_APIS: [ServedApi; 23] = [
     ServedApi {
         key: ApiKey::Produce,
         advertised_min: 0,
@@ -79,7 +81,9 @@ pub const SERVED_APIS: [ServedApi; 21] = [
     api(ApiKey::InitProducerId, 0, 5),
     api(ApiKey::OffsetForLeaderEpoch, 2, 4),
     api(ApiKey::DescribeConfigs, 1, 4),
+    api(ApiKey::DescribeLogDirs, 1, 5),
     api(ApiKey::DeleteGroups, 0, 2),
+    api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 2),
 ];
 

@@ -53,6 +53,10 @@ error_codes! {
     INVALID_SESSION_TIMEOUT = 26,
     /// The group rebalances; join again.
     REBALANCE_IN_PROGRESS = 27,
+    /// Another part of this server writes or reads the topic; clients may not do this to it.
+    TOPIC_AUTHORIZATION_FAILED = 29,
+    /// A timestamp is too far from the broker's clock.
+    INVALID_TIMESTAMP = 32,
     /// The API version is not served.
     UNSUPPORTED_VERSION = 35,
     /// The topic exists.
@@ -95,6 +99,8 @@ error_codes! {
     GROUP_MAX_SIZE_REACHED = 81,
     /// Another member took over the group instance id.
     FENCED_INSTANCE_ID = 82,
+    /// Members of the group subscribe to the topic.
+    GROUP_SUBSCRIBED_TO_TOPIC = 86,
     /// A record breaks a rule of its topic.
     INVALID_RECORD = 87,
     /// No topic of that id.

@@ -46,9 +46,8 @@ pub(super) struct Writer {
 #[derive(Debug)]
 struct ActiveFiles {
     segment: Arc<OpenSegment>,
-    offset_index: Arc<dyn File>,
-    time_index: Arc<dyn File>,
-    /// Entries that are in the index files.
+    /// Entries that are in the index files, which are open only while they are written: ten thousand
+    /// partitions must not take thirty thousand file descriptors.
     stored_counts: (usize, usize),
     allocated_bytes: u64,
 }
@@ -90,7 +89,10 @@ impl Writer {
             let count = self.write_run(segments, batches)?;
             batches = &batches[count..];
         }
-        Ok(())
+        match &mut self.active {
+            Some(active) => active.store_indexes(&segments.place),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
@@ -165,7 +167,7 @@ impl Writer {
                 segments.place.options.segment_size_max_bytes,
             )
         {
-            self.close_active()?;
+            self.close_active(&segments.place)?;
             self.active = Some(create(segments, batch.base_offset)?);
             self.is_folder_dirty = true;
         }
@@ -213,12 +215,11 @@ impl Writer {
         let run = &batches[..buffers.len()];
         active.publish(segments, run, end);
         self.is_active_dirty = true;
-        active.store_indexes()?;
         Ok(run.len())
     }
 
     /// Gives the last segment its final form; may be repeated if it fails.
-    fn close_active(&mut self) -> Result<(), SegmentError> {
+    fn close_active(&mut self, place: &Place) -> Result<(), SegmentError> {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
@@ -228,7 +229,7 @@ impl Writer {
             extent.indexes.close();
             extent.end
         };
-        active.store_indexes()?;
+        active.store_indexes(place)?;
         let segment = &active.segment;
         let paths = &segment.paths;
         // Gives back what was reserved beyond the end.
@@ -236,11 +237,9 @@ impl Writer {
             .file
             .truncate(end)
             .map_err(SegmentError::io(FileOperation::Truncate, &paths.log))?;
-        self.unsynced.extend([
-            (paths.log.clone(), Arc::clone(&segment.file)),
-            (paths.offset_index.clone(), Arc::clone(&active.offset_index)),
-            (paths.time_index.clone(), Arc::clone(&active.time_index)),
-        ]);
+        self.unsynced.push((paths.log.clone(), Arc::clone(&segment.file)));
+        self.distrusted
+            .extend([paths.offset_index.clone(), paths.time_index.clone()]);
         Ok(())
     }
 }
@@ -249,25 +248,16 @@ impl ActiveFiles {
     /// Continues a segment with data; index entries that were not believed are cut off.
     fn reopen(place: &Place, segment: Arc<OpenSegment>) -> Result<ActiveFiles, SegmentError> {
         let stored_counts = segment.stored_counts;
-        let open_index = |path: &Path, size_bytes: usize| {
-            let file = match place.disk.open(path, OpenMode::ReadWrite) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    place.disk.open(path, OpenMode::CreateNew)
-                }
-                opened => opened,
-            };
-            let file = file.map_err(SegmentError::io(FileOperation::Open, path))?;
+        let cut_index = |path: &Path, size_bytes: usize| {
+            let file = open_index(place, path)?;
             file.truncate(size_bytes as u64)
-                .map_err(SegmentError::io(FileOperation::Truncate, path))?;
-            Ok(file)
+                .map_err(SegmentError::io(FileOperation::Truncate, path))
         };
         let (offset_bytes, time_bytes) = sizes(stored_counts);
-        let offset_index = open_index(&segment.paths.offset_index, offset_bytes)?;
-        let time_index = open_index(&segment.paths.time_index, time_bytes)?;
+        cut_index(&segment.paths.offset_index, offset_bytes)?;
+        cut_index(&segment.paths.time_index, time_bytes)?;
         Ok(ActiveFiles {
             segment,
-            offset_index,
-            time_index,
             stored_counts,
             allocated_bytes: 0,
         })
@@ -311,7 +301,7 @@ impl ActiveFiles {
     }
 
     /// Writes the index entries that are not in the files.
-    fn store_indexes(&mut self) -> Result<(), SegmentError> {
+    fn store_indexes(&mut self, place: &Place) -> Result<(), SegmentError> {
         let (offset_count, time_count) = self.stored_counts;
         let (counts, (offsets, times)) = {
             let extent = self.segment.extent();
@@ -323,11 +313,12 @@ impl ActiveFiles {
         };
         let (offset_bytes, time_bytes) = sizes(self.stored_counts);
         let paths = &self.segment.paths;
-        for (file, path, bytes, position) in [
-            (&self.offset_index, &paths.offset_index, offsets, offset_bytes),
-            (&self.time_index, &paths.time_index, times, time_bytes),
+        for (path, bytes, position) in [
+            (&paths.offset_index, offsets, offset_bytes),
+            (&paths.time_index, times, time_bytes),
         ] {
             if !bytes.is_empty() {
+                let file = open_index(place, path)?;
                 file.write_at(&[IoSlice::new(&bytes)], position as u64)
                     .map_err(SegmentError::io(FileOperation::Write, path))?;
             }
@@ -337,6 +328,16 @@ impl ActiveFiles {
     }
 }
 
+/// Opens an index file. One that somebody removed is made anew: what is missing in it is found at the next
+/// start, and an index is no reason to stop.
+fn open_index(place: &Place, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
+    let file = match place.disk.open(path, OpenMode::ReadWrite) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => place.disk.open(path, OpenMode::CreateNew),
+        opened => opened,
+    };
+    file.map_err(SegmentError::io(FileOperation::Open, path))
+}
+
 /// Begins the segment at `base_offset`; the one before it, if it has data, is closed.
 fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, SegmentError> {
     let Place { disk, dir, options } = &segments.place;
@@ -344,8 +345,8 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
         .map_err(SegmentError::io(FileOperation::Create, dir))?;
     let paths = SegmentPaths::new(dir, base_offset);
     let file = create_empty(&segments.place, &paths.log)?;
-    let offset_index = create_empty(&segments.place, &paths.offset_index)?;
-    let time_index = create_empty(&segments.place, &paths.time_index)?;
+    create_empty(&segments.place, &paths.offset_index)?;
+    create_empty(&segments.place, &paths.time_index)?;
     let segment = Arc::new(OpenSegment::create(
         paths,
         file,
@@ -361,8 +362,6 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
     drop(layout);
     Ok(ActiveFiles {
         segment,
-        offset_index,
-        time_index,
         stored_counts: (0, 0),
         allocated_bytes: 0,
     })
