@@ -72,7 +72,10 @@ impl OffsetTable {
 
     /// Forgets one offset, unless it was committed after `position`.
     pub(super) fn remove_before(&mut self, topic: &str, partition: i32, position: Offset) {
-        if self.get(topic, partition).is_some_and(|known| known.position < position) {
+        if self
+            .get(topic, partition)
+            .is_some_and(|known| known.position < position)
+        {
             self.remove(topic, partition);
         }
     }
@@ -253,7 +256,11 @@ mod tests {
         assert_eq!(table.get("t", 1), None);
         table.remove_before("t", 1, Offset(9));
         table.remove_before("t", 0, Offset(8));
-        assert_eq!(table.get("t", 0).unwrap().value.offset, 80, "committed after the removal");
+        assert_eq!(
+            table.get("t", 0).unwrap().value.offset,
+            80,
+            "committed after the removal"
+        );
         table.remove_before("t", 0, Offset(9));
         assert!(table.is_empty());
         table.apply("t", 0, Offset(9), value(90));
