@@ -394,3 +394,152 @@ fn shutdown_ends_a_rebalance_that_waits() {
     let response = decode_response::<JoinGroupRequest>(&wire.receive().unwrap(), 3, 1);
     assert_eq!(response.error_code, 15);
 }
+
+/// A name that is repeated is answered once: the response is not the product of the request and the state.
+#[test]
+fn repeated_names_are_not_multiplied() {
+    let (_folder, broker) = start();
+    let mut wire = Wire::connect(broker.address);
+
+    let mut topic = metadata_request::MetadataRequestTopic::default();
+    topic.name = Some(StrBytes::from(TOPIC));
+    let mut request = MetadataRequest::default();
+    request.topics = Some(vec![topic; 1000]);
+    assert_eq!(wire.call(&request, 12).topics.len(), 1);
+
+    let mut resource = describe_configs_request::DescribeConfigsResource::default();
+    resource.resource_type = 2;
+    resource.resource_name = StrBytes::from(TOPIC);
+    let mut request = DescribeConfigsRequest::default();
+    request.resources = vec![resource; 1000];
+    assert_eq!(wire.call(&request, 4).results.len(), 1);
+
+    let mut request = DescribeGroupsRequest::default();
+    request.groups = vec![StrBytes::from("group"); 1000];
+    assert_eq!(wire.call(&request, 5).groups.len(), 1);
+
+    let mut asked = offset_fetch_request::OffsetFetchRequestTopics::default();
+    asked.name = StrBytes::from(TOPIC);
+    asked.partition_indexes = vec![0, 0, 1, 0];
+    let mut group = offset_fetch_request::OffsetFetchRequestGroup::default();
+    group.group_id = StrBytes::from("group");
+    group.topics = Some(vec![asked; 2]);
+    let mut request = OffsetFetchRequest::default();
+    request.groups = vec![group; 1000];
+    let response = wire.call(&request, 8);
+    assert_eq!(response.groups.len(), 1);
+    let counts: Vec<usize> = response.groups[0]
+        .topics
+        .iter()
+        .map(|t| t.partitions.len())
+        .collect();
+    assert_eq!(counts, [2, 0]);
+}
+
+/// Kafka's answer; each look-up of a time costs the reading of a batch.
+#[test]
+fn a_repeated_partition_is_refused_by_list_offsets() {
+    let (_folder, broker) = start();
+    let mut partition = list_offsets_request::ListOffsetsPartition::default();
+    partition.timestamp = 0;
+    let mut topic = list_offsets_request::ListOffsetsTopic::default();
+    topic.name = StrBytes::from(TOPIC);
+    topic.partitions = vec![partition];
+    let mut request = ListOffsetsRequest::default();
+    request.topics = vec![topic; 2];
+    let response = Wire::connect(broker.address).call(&request, 6);
+    let errors: Vec<i16> = response
+        .topics
+        .iter()
+        .map(|t| t.partitions[0].error_code)
+        .collect();
+    assert_eq!(errors, [42, 42]);
+}
+
+/// Groups that nobody got into do not use up the number of groups.
+#[test]
+fn refused_members_leave_no_groups_behind() {
+    let (_folder, broker) = start_with(BrokerConfig {
+        groups_max: 2,
+        ..config()
+    });
+    let mut wire = Wire::connect(broker.address);
+    let mut join = JoinGroupRequest::default();
+    join.session_timeout_ms = 10_000;
+    join.rebalance_timeout_ms = 10_000;
+    join.protocol_type = StrBytes::from("consumer");
+    let mut commit = OffsetCommitRequest::default();
+    commit.generation_id_or_member_epoch = -1;
+    for number in 0..5 {
+        // Without a protocol nobody can join.
+        join.group_id = StrBytes::from(format!("refused-{number}"));
+        assert_eq!(wire.call(&join, 4).error_code, 23);
+        commit.group_id = StrBytes::from(format!("nothing-{number}"));
+        assert_eq!(wire.call(&commit, 8).topics, []);
+    }
+    assert_eq!(wire.call(&ListGroupsRequest::default(), 4).groups, []);
+
+    join.group_id = StrBytes::from("real");
+    let mut protocol = join_group_request::JoinGroupRequestProtocol::default();
+    protocol.name = StrBytes::from("range");
+    join.protocols = vec![protocol];
+    let joined = wire.call(&join, 4);
+    assert_eq!(joined.error_code, 79);
+    join.member_id = joined.member_id;
+    assert_eq!(wire.call(&join, 4).error_code, 0);
+}
+
+/// A client that vanished without a word gives its place back; one that waits for an answer keeps it.
+#[test]
+fn idle_connections_are_closed() {
+    let (_folder, broker) = start_with(BrokerConfig {
+        idle_timeout: Duration::from_secs(1),
+        ..config()
+    });
+    let mut silent = Wire::connect(broker.address);
+    let mut waiting = Wire::connect(broker.address);
+    let mut partition = fetch_request::FetchPartition::default();
+    partition.partition_max_bytes = 1000;
+    let mut topic = fetch_request::FetchTopic::default();
+    topic.topic = StrBytes::from(TOPIC);
+    topic.partitions = vec![partition];
+    let mut request = FetchRequest::default();
+    request.max_wait_ms = 1500;
+    request.min_bytes = 1;
+    request.max_bytes = 1000;
+    request.topics = vec![topic];
+    assert_eq!(waiting.call(&request, 8).responses.len(), 1);
+    assert_eq!(silent.receive(), None);
+    assert_eq!(waiting.receive(), None);
+    assert_serves(&broker);
+}
+
+/// Names are free, partitions are not: neither way to create topics goes beyond the limit.
+#[test]
+fn clients_cannot_create_partitions_without_end() {
+    // One is the topic of the other tests, one the broker's own.
+    let (_folder, broker) = start_with(BrokerConfig {
+        partitions_max: 3,
+        ..config()
+    });
+    let mut wire = Wire::connect(broker.address);
+    let mut topic = create_topics_request::CreatableTopic::default();
+    topic.name = StrBytes::from("created");
+    topic.replication_factor = 1;
+    for (partitions, expected) in [(2, 44), (1, 0)] {
+        topic.num_partitions = partitions;
+        let mut request = CreateTopicsRequest::default();
+        request.topics = vec![topic.clone()];
+        assert_eq!(
+            wire.call(&request, 5).topics[0].error_code,
+            expected,
+            "{partitions}"
+        );
+    }
+    let mut asked = metadata_request::MetadataRequestTopic::default();
+    asked.name = Some(StrBytes::from("auto-created"));
+    let mut request = MetadataRequest::default();
+    request.topics = Some(vec![asked]);
+    request.allow_auto_topic_creation = true;
+    assert_eq!(wire.call(&request, 4).topics[0].error_code, 3);
+}

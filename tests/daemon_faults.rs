@@ -539,3 +539,30 @@ fn cut_power_again_and_again(disk: &SmallDisk) {
         );
     }
 }
+
+#[test]
+fn nobody_but_the_engine_writes_its_events_or_deletes_its_topics() {
+    let (commands, events) = ("inventory.commands", "inventory.events");
+    let folder = folder();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    let client = Client::new(&daemon.address());
+    let forged = br#"{"type":"received","sku":"tv","quantity":1000,"command":"00000000-0000-0000-0000-000000000001","at_ms":1}"#;
+    let denied = Some(RDKafkaErrorCode::TopicAuthorizationFailed);
+    for value in [&forged[..], b"no event at all"] {
+        let sent = client.produce(events, 0, value);
+        assert_eq!(sent.expect_err("a refusal").rdkafka_error_code(), denied);
+    }
+    assert_eq!(client.delete_topics(&[commands, events]), [denied, denied]);
+
+    // The engine was not disturbed, and a restart finds nothing but its own events.
+    let command =
+        br#"{"type":"receive","id":"00000000-0000-0000-0000-000000000001","sku":"tv","quantity":1}"#;
+    assert_eq!(client.produce(commands, 0, command), Ok(0));
+    let asked = Instant::now();
+    while client.read_all(events, 0).is_empty() {
+        assert!(asked.elapsed() < Duration::from_secs(20), "no answer");
+    }
+    daemon.kill_nine();
+    let daemon = Daemon::start(folder.path(), "127.0.0.1:0");
+    assert_eq!(Client::new(&daemon.address()).read_all(events, 0).len(), 1);
+}

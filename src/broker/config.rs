@@ -11,8 +11,15 @@ pub struct BrokerConfig {
     pub advertised: Option<(String, u16)>,
     /// Whether asking for the metadata of an unknown topic creates it.
     pub auto_create_topics: bool,
+    /// Topics that another part of this process writes: clients may read them, neither write nor delete them.
+    pub read_only_topics: Vec<String>,
+    /// Topics that another part of this process reads: clients may read and write them, and not delete them.
+    pub kept_topics: Vec<String>,
     /// Number of partitions of a topic whose creator did not say.
     pub default_partitions: u32,
+    /// Most partitions of all topics together that clients can bring about; each holds memory and files, and
+    /// is looked at when the broker starts.
+    pub partitions_max: usize,
     /// Number of partitions of `__consumer_offsets` when it is created.
     pub offsets_topic_partitions: u32,
     /// How long a new consumer group waits for more members before its first assignment.
@@ -37,6 +44,8 @@ pub struct BrokerConfig {
     pub fetch_size_max_bytes: usize,
     /// How long a client may take to send a frame that it began, plus a second per 64 KiB.
     pub frame_timeout: Duration,
+    /// How long a client without requests in progress may be silent, as Kafka's `connections.max.idle.ms`.
+    pub idle_timeout: Duration,
     /// How long a client may take to accept more bytes of a response.
     pub write_timeout: Duration,
     /// How long requests in progress may take to end after shutdown was asked for.
@@ -49,7 +58,10 @@ impl Default for BrokerConfig {
             listen: "127.0.0.1:9092".to_owned(),
             advertised: None,
             auto_create_topics: true,
+            read_only_topics: Vec::new(),
+            kept_topics: Vec::new(),
             default_partitions: 1,
+            partitions_max: 100_000,
             offsets_topic_partitions: 1,
             group_initial_rebalance_delay: Duration::from_secs(3),
             group_session_timeout_min: Duration::from_secs(6),
@@ -62,6 +74,7 @@ impl Default for BrokerConfig {
             requests_size_max_bytes: 512 * 1024 * 1024,
             fetch_size_max_bytes: 55 * 1024 * 1024,
             frame_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_mins(10),
             write_timeout: Duration::from_mins(1),
             shutdown_timeout: Duration::from_secs(5),
         }

@@ -54,7 +54,7 @@ impl Node {
         let request_bytes = config.requests_size_max_bytes.clamp(1, Semaphore::MAX_PERMITS);
         Ok(Node {
             producer_ids: ProducerIds::new(state.next_producer_id),
-            topics: Topics::new(log),
+            topics: Topics::new(log, config.partitions_max),
             state,
             groups: Arc::new(groups),
             request_bytes: Arc::new(Semaphore::new(request_bytes)),

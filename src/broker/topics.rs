@@ -11,6 +11,8 @@ use crate::log::{Log, Topic, TopicError, TopicId, TopicSpec};
 #[derive(Debug)]
 pub(super) struct Topics {
     log: Log,
+    /// Most partitions of all topics together.
+    partitions_max: usize,
     /// Names by id, as last seen; the log has the truth.
     names: RwLock<HashMap<TopicId, String>>,
 }
@@ -21,15 +23,26 @@ pub(super) enum TopicChangeError {
     /// The log refused.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// There would be more partitions than allowed.
+    #[error("there are {existing} partitions of at most {limit}, so {asked} more are refused")]
+    TooManyPartitions {
+        /// The number in all topics.
+        existing: usize,
+        /// The number in the new topic.
+        asked: u32,
+        /// The limit.
+        limit: usize,
+    },
     /// The thread that did the work was cancelled.
     #[error("the runtime is shutting down")]
     Cancelled,
 }
 
 impl Topics {
-    pub(super) fn new(log: Log) -> Topics {
+    pub(super) fn new(log: Log, partitions_max: usize) -> Topics {
         Topics {
             log,
+            partitions_max,
             names: RwLock::default(),
         }
     }
@@ -93,8 +106,21 @@ impl Topics {
         let log = self.log.clone();
         let name = name.to_owned();
         let spec = TopicSpec { partitions, configs };
-        let created = tokio::task::spawn_blocking(move || log.create_topic(&name, &spec)).await;
-        Ok(created.map_err(|_| TopicChangeError::Cancelled)??)
+        let limit = self.partitions_max;
+        let create = move || {
+            let existing: usize = log.topics().iter().map(|topic| topic.partitions.len()).sum();
+            let asked = spec.partitions;
+            if existing.saturating_add(asked as usize) > limit {
+                return Err(TopicChangeError::TooManyPartitions {
+                    existing,
+                    asked,
+                    limit,
+                });
+            }
+            Ok(log.create_topic(&name, &spec)?)
+        };
+        let created = tokio::task::spawn_blocking(create).await;
+        created.map_err(|_| TopicChangeError::Cancelled)?
     }
 
     /// Deletes a topic; durable when this returns.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context;
 use doorbuster::broker::{Broker, BrokerConfig, BrokerError};
-use doorbuster::commerce::inventory::{Service, ServiceOptions};
+use doorbuster::commerce::inventory::{COMMANDS_TOPIC, EVENTS_TOPIC, Service, ServiceOptions};
 use doorbuster::log::Log;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -27,7 +27,10 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts the engine and the broker; clients can connect when this returns.
-    pub fn start(log: Log, config: BrokerConfig) -> anyhow::Result<Daemon> {
+    pub fn start(log: Log, mut config: BrokerConfig) -> anyhow::Result<Daemon> {
+        // The engine believes its events: whoever could write there could add units that nobody has.
+        config.read_only_topics.push(EVENTS_TOPIC.to_owned());
+        config.kept_topics.push(COMMANDS_TOPIC.to_owned());
         let options = ServiceOptions {
             snapshot_dir: Some(log.status().folder.join(SNAPSHOT_FOLDER)),
             ..ServiceOptions::default()

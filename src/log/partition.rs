@@ -91,6 +91,11 @@ impl Partition {
         self.state.high_watermark()
     }
 
+    /// Largest batch that an append takes.
+    pub fn batch_size_max_bytes(&self) -> usize {
+        self.core.options().batch_size_max_bytes
+    }
+
     /// Bytes of the partition in segments.
     pub fn size_bytes(&self) -> Result<u64, ReadError> {
         Ok(self.state.segments()?.size_bytes())

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -63,6 +65,19 @@ impl Client {
             .iter()
             .map(|topic| topic.name().to_owned())
             .collect()
+    }
+
+    /// Tries to delete topics; what the broker says about each, nothing if it was deleted.
+    pub fn delete_topics(&self, topics: &[&str]) -> Vec<Option<RDKafkaErrorCode>> {
+        let mut config = ClientConfig::new();
+        let admin: AdminClient<DefaultClientContext> = config
+            .set("bootstrap.servers", &self.address)
+            .create()
+            .expect("an administrator");
+        let deleted = admin.delete_topics(topics, &AdminOptions::new());
+        let deleted = self.runtime.block_on(deleted).expect("an answer");
+        let code = |result: Result<String, (String, RDKafkaErrorCode)>| result.err().map(|(_, code)| code);
+        deleted.into_iter().map(code).collect()
     }
 
     /// Sends one record and waits for its offset.

@@ -1,5 +1,7 @@
 //! `DescribeConfigs`: every configuration of topics and of the broker, with where its value comes from.
 
+use std::collections::HashSet;
+
 use kafka_wire::describe_configs_request::DescribeConfigsResource;
 use kafka_wire::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResult, DescribeConfigsSynonym,
@@ -38,8 +40,11 @@ pub(super) fn answer(
 ) -> DescribeConfigsResponse {
     let mut response = DescribeConfigsResponse::default();
     let (synonyms, documentation) = (request.include_synonyms, request.include_documentation);
+    // Each resource once: its configurations are a hundred times the size of its name.
+    let mut known = HashSet::new();
     let resources = request.resources.into_iter();
     response.results = resources
+        .filter(|resource| known.insert((resource.resource_type, resource.resource_name.clone())))
         .map(|resource| {
             let mut result = DescribeConfigsResult::default();
             match entries(node, &resource) {

@@ -1,5 +1,7 @@
 //! `DescribeGroups`, `ListGroups` and `DeleteGroups`.
 
+use std::collections::HashSet;
+
 use kafka_wire::delete_groups_response::DeletableGroupResult;
 use kafka_wire::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_wire::list_groups_response::ListedGroup;
@@ -28,8 +30,11 @@ pub(super) fn describe(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let mut response = DescribeGroupsResponse::default();
+    // Each group once: a group is any number of times the size of its name.
+    let mut known = HashSet::new();
     let groups = request.groups.into_iter();
     response.groups = groups
+        .filter(|group_id| known.insert(group_id.clone()))
         .map(|group_id| match node.groups.describe(&group_id) {
             Some(group) => {
                 let mut described = described(context, group);

@@ -1,11 +1,13 @@
 //! `ListOffsets`: the first and last offsets of partitions, and the offset of a point in time.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_wire::list_offsets_request::ListOffsetsPartition;
 use kafka_wire::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
 use kafka_wire::{ListOffsetsRequest, ListOffsetsResponse};
+use kafka_wire_core::StrBytes;
 use kafka_wire_records::{RecordBatch, RecordDecodeLimits, TimestampType};
 
 use super::super::delayed_fetch::partition_of;
@@ -35,17 +37,49 @@ const NOWHERE: Found = Found {
 
 pub(super) fn answer(node: &Node, context: &Context, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let mut response = ListOffsetsResponse::default();
+    let repeated = repeated(&request);
     for asked in request.topics {
         let topic = node.topics.by_name(&asked.name);
         let mut listed = ListOffsetsTopicResponse::default();
         listed.partitions = asked
             .partitions
             .iter()
-            .map(|partition| one(topic.as_ref(), context, partition))
+            .map(|partition| {
+                if repeated.contains(&(asked.name.clone(), partition.partition_index)) {
+                    refused(partition, ErrorCode::INVALID_REQUEST)
+                } else {
+                    one(topic.as_ref(), context, partition)
+                }
+            })
             .collect();
         listed.name = asked.name;
         response.topics.push(listed);
     }
+    response
+}
+
+/// The partitions that the request names more than once. Kafka refuses them: looking up a time reads and
+/// decompresses a batch, so a few bytes that repeat must not buy that work again and again.
+fn repeated(request: &ListOffsetsRequest) -> HashSet<(StrBytes, i32)> {
+    let mut known = HashSet::new();
+    let mut repeated = HashSet::new();
+    for topic in &request.topics {
+        for partition in &topic.partitions {
+            let key = (topic.name.clone(), partition.partition_index);
+            if !known.insert(key.clone()) {
+                repeated.insert(key);
+            }
+        }
+    }
+    repeated
+}
+
+fn refused(asked: &ListOffsetsPartition, error: ErrorCode) -> ListOffsetsPartitionResponse {
+    let mut response = ListOffsetsPartitionResponse::default();
+    response.partition_index = asked.partition_index;
+    response.error_code = error.0;
+    response.offset = NOWHERE.offset;
+    response.timestamp = NOWHERE.timestamp;
     response
 }
 
@@ -71,11 +105,7 @@ fn one(
                 response.leader_epoch = LEADER_EPOCH;
             }
         }
-        Err(error) => {
-            response.error_code = error.0;
-            response.offset = NOWHERE.offset;
-            response.timestamp = NOWHERE.timestamp;
-        }
+        Err(error) => return refused(asked, error),
     }
     response
 }

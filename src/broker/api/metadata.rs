@@ -1,6 +1,6 @@
 //! Metadata: the broker, and the topics with their partitions; creates topics that are asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use kafka_wire::metadata_request::MetadataRequestTopic;
@@ -25,8 +25,8 @@ pub(super) async fn answer(node: &Node, context: &Context, request: MetadataRequ
         None => all(node),
         Some(topics) if topics.is_empty() && version == 0 => all(node),
         Some(topics) => {
-            let mut described = Vec::with_capacity(topics.len());
-            for topic in topics {
+            let mut described = Vec::new();
+            for topic in distinct(topics) {
                 described.push(one(node, may_create, topic).await);
             }
             described
@@ -57,22 +57,38 @@ fn all(node: &Node) -> Vec<MetadataResponseTopic> {
     node.topics.all().iter().map(|topic| describe(topic)).collect()
 }
 
+/// Each topic once, as Kafka answers: a small request that repeats a name must not become a response of a
+/// hundred thousand times all the topic's partitions.
+fn distinct(mut topics: Vec<MetadataRequestTopic>) -> Vec<MetadataRequestTopic> {
+    let mut known_names = HashSet::new();
+    let mut known_ids = HashSet::new();
+    topics.retain(|topic| match asked_name(topic) {
+        Some(name) => known_names.insert(name.clone()),
+        None => known_ids.insert(topic.topic_id.to_bytes()),
+    });
+    topics
+}
+
+/// The name that counts. Java's client leaves the name empty, others make it null, where an id is given: an id alone
+/// says that it counts.
+fn asked_name(topic: &MetadataRequestTopic) -> Option<&StrBytes> {
+    topic.name.as_ref().filter(|_| topic.topic_id == Uuid::ZERO)
+}
+
 async fn one(node: &Node, may_create: bool, asked: MetadataRequestTopic) -> MetadataResponseTopic {
-    // Java's client leaves the name empty, others make it null: an id alone says that it counts.
-    let name = asked.name.filter(|_| asked.topic_id == Uuid::ZERO);
-    let Some(name) = name else {
+    let Some(name) = asked_name(&asked) else {
         let found = node.topics.by_id(TopicId(asked.topic_id.to_bytes()));
         return match found {
             Some(topic) => describe(&topic),
             None => failed(None, asked.topic_id, ErrorCode::UNKNOWN_TOPIC_ID),
         };
     };
-    if let Some(topic) = node.topics.by_name(&name) {
+    if let Some(topic) = node.topics.by_name(name) {
         return describe(&topic);
     }
-    match create_missing(node, may_create, &name).await {
+    match create_missing(node, may_create, name).await {
         Ok(topic) => describe(&topic),
-        Err(error) => failed(Some(name), Uuid::ZERO, error),
+        Err(error) => failed(Some(name.clone()), Uuid::ZERO, error),
     }
 }
 

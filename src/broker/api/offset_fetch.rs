@@ -1,5 +1,7 @@
 //! `OffsetFetch`: where groups are.
 
+use std::collections::HashSet;
+
 use kafka_wire::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use kafka_wire::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
@@ -26,9 +28,12 @@ pub(super) fn answer(node: &Node, context: &Context, request: OffsetFetchRequest
     let version = context.version();
     let mut response = OffsetFetchResponse::default();
     if version >= BATCHED_VERSION {
+        // Each group once: all its offsets are any number of times the size of its name.
+        let mut known = HashSet::new();
         response.groups = request
             .groups
             .into_iter()
+            .filter(|group| known.insert(group.group_id.clone()))
             .map(|group| fetch_group(node, version, group))
             .collect();
         return response;
@@ -79,10 +84,13 @@ fn fetch_group(node: &Node, version: i16, asked: OffsetFetchRequestGroup) -> Off
     let mut response = OffsetFetchResponseGroup::default();
     response.topics = match asked.topics {
         None => all_topics(node, version, &asked.group_id),
-        Some(topics) => topics
-            .into_iter()
-            .map(|topic| asked_topic(node, version, &asked.group_id, topic))
-            .collect(),
+        Some(topics) => {
+            let mut known = HashSet::new();
+            topics
+                .into_iter()
+                .map(|topic| asked_topic(node, version, &asked.group_id, topic, &mut known))
+                .collect()
+        }
     };
     response.group_id = asked.group_id;
     response
@@ -115,6 +123,7 @@ fn asked_topic(
     version: i16,
     group_id: &str,
     asked: OffsetFetchRequestTopics,
+    known: &mut HashSet<(Option<String>, i32)>,
 ) -> OffsetFetchResponseTopics {
     let mut topic = OffsetFetchResponseTopics::default();
     let name = if version >= TOPIC_ID_VERSION {
@@ -130,6 +139,8 @@ fn asked_topic(
     topic.partitions = asked
         .partition_indexes
         .into_iter()
+        // Each partition once: the metadata of its commit is up to a thousand times the size of its number.
+        .filter(|index| name.is_none() || known.insert((name.clone(), *index)))
         .map(|index| {
             if let Some(name) = &name {
                 partition(index, node.groups.committed(group_id, name, index))

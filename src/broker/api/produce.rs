@@ -255,6 +255,9 @@ fn find_topic(node: &Node, by_id: bool, name: &str, id: Uuid) -> Result<Arc<Topi
     if internal_topic::is_internal(&topic.name) {
         return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
     }
+    if node.config.read_only_topics.contains(&topic.name) {
+        return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
+    }
     Ok(topic)
 }
 

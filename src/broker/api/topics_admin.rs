@@ -184,6 +184,7 @@ fn change_refusal(name: &str, error: &TopicChangeError) -> Refusal {
         TopicChangeError::Topic(TopicError::InvalidName { .. }) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         TopicChangeError::Topic(TopicError::Unknown { .. }) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         TopicChangeError::Topic(TopicError::PartitionCount { .. }) => ErrorCode::INVALID_PARTITIONS,
+        TopicChangeError::TooManyPartitions { .. } => ErrorCode::POLICY_VIOLATION,
         TopicChangeError::Topic(_) | TopicChangeError::Cancelled => ErrorCode::KAFKA_STORAGE_ERROR,
     };
     tracing::warn!(topic = name, %error, "topic was not changed");
@@ -280,6 +281,14 @@ async fn delete_one(node: &Node, name: &str) -> Result<Uuid, Refusal> {
         return Err((
             ErrorCode::INVALID_TOPIC_EXCEPTION,
             format!("topic {name:?} is the broker's own"),
+        ));
+    }
+    let config = &node.config;
+    let mut in_use = config.read_only_topics.iter().chain(&config.kept_topics);
+    if in_use.any(|topic| topic == name) {
+        return Err((
+            ErrorCode::TOPIC_AUTHORIZATION_FAILED,
+            format!("topic {name:?} is in use by another part of this server"),
         ));
     }
     node.topics

@@ -111,11 +111,14 @@ impl GroupCoordinator {
             let Some(slot) = self.find(&group_id) else {
                 continue;
             };
-            let mut slot = lock(&slot);
-            if slot.queued == Some(moment) {
-                slot.queued = None;
+            let mut locked = lock(&slot);
+            if locked.queued == Some(moment) {
+                locked.queued = None;
             }
-            self.settle(&mut slot, Vec::new());
+            self.settle(&mut locked, Vec::new());
+            drop(locked);
+            drop(slot);
+            self.forget_if_unused(&group_id);
         }
     }
 
@@ -157,7 +160,11 @@ impl GroupCoordinator {
             break receiver;
         };
         let unavailable = |_| JoinResult::failed(&member_id, ErrorCode::COORDINATOR_NOT_AVAILABLE);
-        receiver.await.unwrap_or_else(unavailable)
+        let result = receiver.await.unwrap_or_else(unavailable);
+        if !result.error.is_none() {
+            self.forget_if_unused(&request.group_id);
+        }
+        result
     }
 
     /// Gets the assignment of a member; resolves when the leader brought it and it is durable.
@@ -254,6 +261,8 @@ impl GroupCoordinator {
             break (shared, appends, values);
         };
         let Some(position) = wait_all(appends).await? else {
+            drop(slot);
+            self.forget_if_unused(&request.group_id);
             return Ok(());
         };
         let mut slot = lock(&slot);
@@ -361,21 +370,23 @@ impl GroupCoordinator {
 
     /// Forgets the offsets of a deleted topic in all groups.
     pub(in super::super) async fn forget_topic(&self, name: &str, now_ms: i64) -> Result<(), ErrorCode> {
+        if self.offsets_log.opened().is_none() {
+            return Ok(());
+        }
+        let topic = self.topic().await?;
         let slots: Vec<SharedSlot> = self.read_slots().values().cloned().collect();
         for shared in slots {
-            let (group_id, partitions) = {
+            let appends = {
                 let mut slot = lock(&shared);
-                (slot.group_id.clone(), slot.offsets.remove_topic(name))
+                let partitions = slot.offsets.remove_topic(name);
+                let records: Result<Vec<_>, _> = partitions
+                    .into_iter()
+                    .map(|p| offset_record(&slot.group_id, name, p, None))
+                    .collect();
+                // Appended under the lock: a commit that comes later, to a new topic of that name, must
+                // come later in the log too.
+                records.and_then(|records| append_all(topic, &slot.group_id, now_ms, records))
             };
-            if partitions.is_empty() {
-                continue;
-            }
-            let topic = self.topic().await?;
-            let records: Result<Vec<_>, _> = partitions
-                .into_iter()
-                .map(|p| offset_record(&group_id, name, p, None))
-                .collect();
-            let appends = records.and_then(|records| append_all(topic, &group_id, now_ms, records));
             wait_all(appends.map_err(|e| code_of(&e))?).await?;
         }
         Ok(())
@@ -421,6 +432,23 @@ impl GroupCoordinator {
             }))
         });
         Arc::clone(slot)
+    }
+
+    /// Gives up a group that nobody ever was in and that has no offsets, such as one whose only member was
+    /// refused: a name alone must not count against `groups_max` until the broker restarts.
+    fn forget_if_unused(&self, group_id: &str) {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        // Whoever else holds the slot may be about to commit to it. Slots are handed out only under the lock
+        // on all of them, so nobody can take one up meanwhile.
+        let is_unused = slots.get(group_id).is_some_and(|slot| {
+            Arc::strong_count(slot) == 1 && {
+                let slot = lock(slot);
+                slot.group.is_unused() && slot.group.generation == 0 && slot.offsets.is_empty()
+            }
+        });
+        if is_unused {
+            slots.remove(group_id);
+        }
     }
 
     /// Lets time catch up with a group, then does what its changes ask for.

@@ -53,6 +53,8 @@ fn fold_record(
         (None, _) => {}
         (Some(RecordKey::Group { group }), None) => {
             groups.remove(&group);
+            // A commit that was not durable yet when the group was deleted has no tombstone of its own.
+            tables.remove(&group);
         }
         (Some(RecordKey::Group { group }), Some(value)) => {
             if let Some(value) = GroupValue::decode(value).ok()? {
@@ -132,4 +134,45 @@ pub(super) fn deletion_records(
     .map_err(too_large)?;
     records.push(KeyedRecord { key, value: None });
     Ok(records)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offset(group: &str, offset: i64) -> KeyedRecord {
+        let value = OffsetValue {
+            offset,
+            leader_epoch: -1,
+            metadata: String::new(),
+            commit_timestamp_ms: 0,
+        };
+        offset_record(group, "t", 0, Some(&value)).unwrap()
+    }
+
+    /// Groups and tables after `records`, by name.
+    fn fold(records: Vec<KeyedRecord>) -> (Vec<String>, Vec<String>) {
+        let mut groups = BTreeMap::new();
+        let mut tables = BTreeMap::new();
+        for (position, record) in (0..).zip(records) {
+            fold_record(Offset(position), record, &mut groups, &mut tables).unwrap();
+        }
+        let tables = tables.into_iter().filter(|(_, table)| !table.is_empty());
+        (
+            groups.into_keys().collect(),
+            tables.map(|(group, _)| group).collect(),
+        )
+    }
+
+    #[test]
+    fn a_deleted_group_takes_commits_along_that_were_in_flight() {
+        // The table did not have the commit when the group was deleted: it was not durable yet.
+        let mut records = vec![offset("g", 5), offset("other", 6)];
+        records.extend(deletion_records("g", &OffsetTable::default()).unwrap());
+        assert_eq!(fold(records.clone()), (vec![], vec!["other".to_owned()]));
+
+        records.push(offset("g", 7));
+        let both = vec!["g".to_owned(), "other".to_owned()];
+        assert_eq!(fold(records), (vec![], both));
+    }
 }

@@ -92,6 +92,7 @@ impl Connection {
         let config = &self.node.config;
         let (size_max_bytes, pending_max) = (config.frame_size_max_bytes, config.requests_per_connection_max);
         let (frame_timeout, write_timeout) = (config.frame_timeout, config.write_timeout);
+        let idle_timeout = config.idle_timeout;
         let shutdown = self.node.shutdown.clone();
         let (reader, mut writer) = stream.split();
         let mut frames = FrameReader::new(reader, size_max_bytes, frame_timeout);
@@ -115,6 +116,12 @@ impl Connection {
                     None => return Ok(()),
                 },
                 () = shutdown.cancelled(), if !is_stopping => is_stopping = true,
+                // Begins anew with every frame and answer. Without it the connections of clients that vanished
+                // without a word would add up until there is no room for others.
+                () = tokio::time::sleep(idle_timeout), if self.pending.is_empty() && may_read => {
+                    tracing::debug!(client = %self.peer, "connection closed: the client was silent");
+                    return Ok(());
+                }
                 else => return Ok(()),
             }
         }

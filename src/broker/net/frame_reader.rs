@@ -24,8 +24,8 @@ pub(super) struct FrameReader<R> {
     buffer: BytesMut,
     size_max_bytes: usize,
     timeout: Duration,
-    /// When the incomplete frame in the buffer must be complete.
-    deadline: Option<Instant>,
+    /// When the incomplete frame in the buffer was first waited for.
+    began: Option<Instant>,
 }
 
 /// Why a connection's bytes are not frames.
@@ -53,7 +53,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             buffer,
             size_max_bytes,
             timeout,
-            deadline: None,
+            began: None,
         }
     }
 
@@ -62,7 +62,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         loop {
             let missing_bytes = match self.missing_bytes()? {
                 0 => {
-                    self.deadline = None;
+                    self.began = None;
                     return Ok(Some(self.take_frame()));
                 }
                 missing_bytes => missing_bytes,
@@ -111,18 +111,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     async fn read_some(&mut self, missing_bytes: usize) -> Result<usize, FrameError> {
-        let read = self.reader.read_buf(&mut self.buffer);
-        if self.deadline.is_none() {
-            // Between frames a client may be silent for as long as it likes.
-            let read_bytes = read.await.map_err(FrameError::Socket)?;
-            if read_bytes > 0 {
-                let slack = missing_bytes.max(self.size_of_frame()) / SLOW_CLIENT_BYTES_PER_SECOND;
-                self.deadline = Some(Instant::now() + self.timeout + Duration::from_secs(slack as u64));
-            }
-            return Ok(read_bytes);
+        if self.buffer.is_empty() {
+            // Between frames a client may be silent; how long is for the connection to say.
+            let read = self.reader.read_buf(&mut self.buffer).await;
+            return read.map_err(FrameError::Socket);
         }
-        let deadline = self.deadline.unwrap_or_else(Instant::now);
-        match tokio::time::timeout_at(deadline, read).await {
+        let slack = missing_bytes.max(self.size_of_frame()) / SLOW_CLIENT_BYTES_PER_SECOND;
+        let timeout = self.timeout + Duration::from_secs(slack as u64);
+        let deadline = *self.began.get_or_insert_with(Instant::now) + timeout;
+        match tokio::time::timeout_at(deadline, self.reader.read_buf(&mut self.buffer)).await {
             Ok(read) => read.map_err(FrameError::Socket),
             Err(_) => Err(FrameError::TooSlow {
                 received_bytes: self.buffer.len(),
@@ -200,6 +197,22 @@ mod tests {
         assert!(matches!(
             reader.next().await,
             Err(FrameError::TooSlow { received_bytes: 2 })
+        ));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_began_behind_another_must_end_in_time_too() {
+        let (mut client, server) = tokio::io::duplex(64);
+        client
+            .write_all(&[framed(b"one"), vec![0]].concat())
+            .await
+            .unwrap();
+        let mut reader = FrameReader::new(server, LIMIT, Duration::from_secs(30));
+        assert_eq!(reader.next().await.unwrap().unwrap(), Bytes::from_static(b"one"));
+        let second = tokio::time::timeout(Duration::from_mins(10), reader.next()).await;
+        assert!(matches!(
+            second,
+            Ok(Err(FrameError::TooSlow { received_bytes: 1 }))
         ));
     }
 

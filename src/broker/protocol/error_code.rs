@@ -53,6 +53,8 @@ error_codes! {
     INVALID_SESSION_TIMEOUT = 26,
     /// The group rebalances; join again.
     REBALANCE_IN_PROGRESS = 27,
+    /// Another part of this server writes or reads the topic; clients may not do this to it.
+    TOPIC_AUTHORIZATION_FAILED = 29,
     /// A timestamp is too far from the broker's clock.
     INVALID_TIMESTAMP = 32,
     /// The API version is not served.
@@ -71,6 +73,8 @@ error_codes! {
     INVALID_REQUEST = 42,
     /// The batch's format is not supported.
     UNSUPPORTED_FOR_MESSAGE_FORMAT = 43,
+    /// A limit of the broker does not allow it.
+    POLICY_VIOLATION = 44,
     /// A producer skipped sequence numbers.
     OUT_OF_ORDER_SEQUENCE_NUMBER = 45,
     /// The producer's epoch is old.

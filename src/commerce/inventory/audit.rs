@@ -5,6 +5,7 @@
 //! cannot be. It never refuses an event, however wrong.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use serde::Serialize;
 use uuid::Uuid;
@@ -46,21 +47,25 @@ pub struct AuditReport {
     pub oversold: u64,
     /// Commands without an outcome.
     pub lost: u64,
-    /// Outcomes that took the stock of one reservation again, or answered one command again.
+    /// Outcomes that took the stock of one reservation again, answered one command again, or let one command id
+    /// take effect again.
     pub duplicated: u64,
-    /// Outcomes that answer no command of the log, or another one than they name, and ends of holds that are not
-    /// live.
+    /// Outcomes that answer no command of the log, another one than they name, or grant something else than it
+    /// asked for; ends of holds that are not live or not over; and refusals for want of stock that was there.
     pub unmatched: u64,
     /// Events whose time or command offset is before that of an event before them.
     pub out_of_order: u64,
     /// Holds that are live at the end though their time was over more than a second before.
     pub overdue: u64,
+    /// Units that customers hold or bought beyond the limit that was in force when they got them.
+    pub over_limit: u64,
 }
 
 impl AuditReport {
     /// Whether nothing is wrong.
     pub fn is_clean(&self) -> bool {
-        self.oversold + self.lost + self.duplicated + self.unmatched + self.out_of_order + self.overdue == 0
+        let faults = self.oversold + self.lost + self.duplicated + self.unmatched;
+        faults + self.out_of_order + self.overdue + self.over_limit == 0
     }
 
     /// Adds the report of another shard.
@@ -83,14 +88,98 @@ impl AuditReport {
         self.unmatched += other.unmatched;
         self.out_of_order += other.out_of_order;
         self.overdue += other.overdue;
+        self.over_limit += other.over_limit;
     }
 }
 
 /// One live hold.
 #[derive(Debug)]
 struct Taken {
+    customer: String,
     lines: Vec<Line>,
     expires_at_ms: i64,
+}
+
+/// What must be the same in a command and in its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Deal {
+    command: Uuid,
+    reservation: Option<Uuid>,
+    /// Digest of what is asked for or granted; none in a refusal.
+    content: Option<u64>,
+}
+
+impl Deal {
+    fn asked(command: &Command) -> Deal {
+        let content = match command {
+            Command::Receive { sku, quantity, .. } => digest(&("receive", sku, quantity)),
+            Command::SetPolicy {
+                sku,
+                limit_per_customer,
+                ..
+            } => digest(&("set policy", sku, limit_per_customer)),
+            Command::Reserve {
+                customer,
+                lines,
+                ttl_ms,
+                ..
+            } => digest(&("reserve", customer, units(lines), ttl_ms)),
+            Command::Extend { .. } => digest(&"extend"),
+            Command::Commit { .. } => digest(&"commit"),
+            Command::Release { .. } => digest(&"release"),
+        };
+        Deal {
+            command: command.id(),
+            reservation: command.reservation(),
+            content: Some(content),
+        }
+    }
+
+    fn answered(event: &Event) -> Deal {
+        let content = match &event.outcome {
+            Outcome::Received { sku, quantity } => Some(digest(&("receive", sku, quantity))),
+            Outcome::PolicySet {
+                sku,
+                limit_per_customer,
+            } => Some(digest(&("set policy", sku, limit_per_customer))),
+            Outcome::Reserved {
+                customer,
+                lines,
+                ttl_ms,
+                ..
+            } => Some(digest(&("reserve", customer, units(lines), ttl_ms))),
+            Outcome::Extended { .. } => Some(digest(&"extend")),
+            Outcome::Committed => Some(digest(&"commit")),
+            Outcome::Released => Some(digest(&"release")),
+            Outcome::ReservationExpired => Some(digest(&"nobody asks for this")),
+            _ => None,
+        };
+        Deal {
+            command: event.command,
+            reservation: event.reservation,
+            content,
+        }
+    }
+
+    fn is_answered_by(&self, answer: &Deal) -> bool {
+        let fits = answer.content.is_none() || answer.content == self.content;
+        fits && answer.command == self.command && answer.reservation == self.reservation
+    }
+}
+
+/// Units of each article, however they are spread over lines.
+fn units(lines: &[Line]) -> BTreeMap<&str, u64> {
+    let mut units = BTreeMap::new();
+    for line in lines {
+        *units.entry(line.sku.as_str()).or_default() += u64::from(line.quantity);
+    }
+    units
+}
+
+fn digest(content: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    content.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A recount in progress.
@@ -100,13 +189,19 @@ struct Taken {
 #[derive(Debug, Default)]
 pub struct Audit {
     report: AuditReport,
-    /// Id of the command at each offset; none if the record is no command.
-    asked: HashMap<u64, Option<Uuid>>,
-    /// Id of the command that each answered offset's outcome names.
-    answered: HashMap<u64, Uuid>,
+    /// The command at each offset; none if the record is no command.
+    asked: HashMap<u64, Option<Deal>>,
+    /// The outcome of the command at each offset.
+    answered: HashMap<u64, Deal>,
     live: HashMap<Uuid, Vec<Taken>>,
     /// Reservations that ever took stock.
     took: HashSet<Uuid>,
+    /// Ids of commands that took effect by themselves, not through a reservation.
+    effective: HashSet<Uuid>,
+    /// Limit per customer of each article that has one.
+    limits: HashMap<String, u32>,
+    /// Units that each customer holds or bought of each article.
+    bought: HashMap<(String, String), u64>,
     newest_ms: i64,
     newest_command_offset: Option<u64>,
 }
@@ -120,7 +215,7 @@ impl Audit {
     /// Takes the record at `offset` of the commands partition; `None` if it is no command.
     pub fn command(&mut self, offset: u64, command: Option<&Command>) {
         self.report.commands += 1;
-        self.asked.insert(offset, command.map(Command::id));
+        self.asked.insert(offset, command.map(Deal::asked));
     }
 
     /// Takes the next event.
@@ -128,24 +223,54 @@ impl Audit {
         self.report.events += 1;
         self.order(event);
         if let Some(offset) = event.command_offset
-            && self.answered.insert(offset, event.command).is_some()
+            && self.answered.insert(offset, Deal::answered(event)).is_some()
         {
             self.report.duplicated += 1;
         }
         match &event.outcome {
             Outcome::Received { sku, quantity } => {
+                self.take_effect(event);
                 self.article(sku).received += u64::from(*quantity);
             }
+            Outcome::PolicySet {
+                sku,
+                limit_per_customer,
+            } => {
+                self.take_effect(event);
+                match limit_per_customer {
+                    Some(limit) => self.limits.insert(sku.clone(), *limit),
+                    None => self.limits.remove(sku),
+                };
+            }
             Outcome::Reserved {
-                lines, expires_at_ms, ..
-            } => self.take(event, lines, *expires_at_ms),
-            Outcome::Extended { expires_at_ms } => match self.live_mut(event.reservation) {
-                Some(taken) => taken.expires_at_ms = *expires_at_ms,
-                None => self.report.unmatched += 1,
-            },
+                customer,
+                lines,
+                expires_at_ms,
+                ..
+            } => self.take(event, customer, lines, *expires_at_ms),
+            Outcome::Extended { expires_at_ms } => {
+                self.take_effect(event);
+                match self.live_mut(event.reservation) {
+                    Some(taken) if event.at_ms < taken.expires_at_ms => taken.expires_at_ms = *expires_at_ms,
+                    _ => self.report.unmatched += 1,
+                }
+            }
             Outcome::Committed => self.end(event, |count, units| count.committed += units),
             Outcome::Released => self.end(event, |count, units| count.released += units),
             Outcome::ReservationExpired => self.end(event, |count, units| count.expired += units),
+            Outcome::SoldOut { sku, available } => {
+                let count = self.article(sku);
+                let left = count.received.saturating_sub(count.held + count.committed);
+                self.report.unmatched += u64::from(left != *available);
+            }
+            Outcome::UnknownSku { sku } => {
+                let is_known = self
+                    .report
+                    .articles
+                    .get(sku)
+                    .is_some_and(|count| count.received > 0);
+                self.report.unmatched += u64::from(is_known);
+            }
             _ => {}
         }
     }
@@ -159,7 +284,9 @@ impl Audit {
         for (offset, asked) in &self.asked {
             match (asked, self.answered.get(offset)) {
                 (Some(_), None) => self.report.lost += 1,
-                (Some(asked), Some(answered)) if asked != answered => self.report.unmatched += 1,
+                (Some(asked), Some(answered)) if !asked.is_answered_by(answered) => {
+                    self.report.unmatched += 1;
+                }
                 _ => {}
             }
         }
@@ -182,7 +309,13 @@ impl Audit {
         self.newest_command_offset = self.newest_command_offset.max(event.command_offset);
     }
 
-    fn take(&mut self, event: &Event, lines: &[Line], expires_at_ms: i64) {
+    fn take_effect(&mut self, event: &Event) {
+        if !self.effective.insert(event.command) {
+            self.report.duplicated += 1;
+        }
+    }
+
+    fn take(&mut self, event: &Event, customer: &str, lines: &[Line], expires_at_ms: i64) {
         let Some(reservation) = event.reservation else {
             self.report.unmatched += 1;
             return;
@@ -197,7 +330,19 @@ impl Audit {
             let over = (count.held + count.committed).saturating_sub(count.received);
             count.oversold = count.oversold.max(over);
         }
+        for (sku, quantity) in units(lines) {
+            let bought = self
+                .bought
+                .entry((customer.to_owned(), sku.to_owned()))
+                .or_default();
+            *bought += quantity;
+            if let Some(limit) = self.limits.get(sku) {
+                // What was there before a limit was set is no fault of this reservation.
+                self.report.over_limit += bought.saturating_sub(u64::from(*limit)).min(quantity);
+            }
+        }
         let taken = Taken {
+            customer: customer.to_owned(),
             lines: lines.to_vec(),
             expires_at_ms,
         };
@@ -217,7 +362,16 @@ impl Audit {
             self.report.unmatched += 1;
             return;
         };
+        let is_over = taken.expires_at_ms <= event.at_ms;
+        if is_over != (event.outcome == Outcome::ReservationExpired) {
+            self.report.unmatched += 1;
+        }
         for line in &taken.lines {
+            if event.outcome != Outcome::Committed
+                && let Some(bought) = self.bought.get_mut(&(taken.customer.clone(), line.sku.clone()))
+            {
+                *bought = bought.saturating_sub(u64::from(line.quantity));
+            }
             let count = self.article(&line.sku);
             count.held = count.held.saturating_sub(u64::from(line.quantity));
             add(count, u64::from(line.quantity));
@@ -280,16 +434,49 @@ mod tests {
     fn audit(events: &[Event], commands: u64) -> AuditReport {
         let mut audit = Audit::new();
         for offset in 0..commands {
-            let command = Command::Commit {
-                id: id(u128::from(offset)),
-                reservation: id(0),
-            };
-            audit.command(offset, Some(&command));
+            let answer = events.iter().find(|event| event.command_offset == Some(offset));
+            audit.command(offset, Some(&command(offset, answer)));
         }
         for event in events {
             audit.event(event);
         }
         audit.report()
+    }
+
+    /// The command with number `offset` that asks for what `answer` grants.
+    fn command(offset: u64, answer: Option<&Event>) -> Command {
+        let id = id(u128::from(offset));
+        let reservation = answer.and_then(|event| event.reservation).unwrap_or(id);
+        match answer.map(|event| event.outcome.clone()) {
+            Some(Outcome::Received { sku, quantity }) => Command::Receive { id, sku, quantity },
+            Some(Outcome::PolicySet {
+                sku,
+                limit_per_customer,
+            }) => Command::SetPolicy {
+                id,
+                sku,
+                limit_per_customer,
+            },
+            Some(Outcome::Reserved {
+                customer,
+                lines,
+                ttl_ms,
+                ..
+            }) => Command::Reserve {
+                id,
+                reservation,
+                customer,
+                lines,
+                ttl_ms,
+            },
+            Some(Outcome::Released) => Command::Release { id, reservation },
+            Some(Outcome::Extended { .. }) => Command::Extend {
+                id,
+                reservation,
+                ttl_ms: 10,
+            },
+            _ => Command::Commit { id, reservation },
+        }
     }
 
     #[test]
@@ -312,9 +499,13 @@ mod tests {
             Event {
                 command_offset: None,
                 command: id(0),
+                at_ms: 1_010,
                 ..event(6, Some(4), Outcome::ReservationExpired)
             },
-            event(7, Some(5), reserved(2)),
+            Event {
+                at_ms: 1_010,
+                ..event(7, Some(5), reserved(2))
+            },
         ];
         let report = audit(&events, 8);
         assert!(report.is_clean(), "{report:?}");
@@ -384,11 +575,8 @@ mod tests {
         ];
         let mut audit = Audit::new();
         for offset in [0, 1, 2, 3, 10] {
-            let command = Command::Commit {
-                id: id(u128::from(offset)),
-                reservation: id(0),
-            };
-            audit.command(offset, Some(&command));
+            let answer = events.iter().find(|event| event.command_offset == Some(offset));
+            audit.command(offset, Some(&command(offset, answer)));
         }
         for event in &events {
             audit.event(event);
@@ -419,5 +607,168 @@ mod tests {
         let mut audit = Audit::new();
         audit.command(0, None);
         assert!(audit.report().is_clean());
+    }
+
+    /// What the audit says about `answers` to `asked`, which follow on 5 units.
+    fn found(asked: &[Command], answers: Vec<(u64, Option<u128>, i64, Outcome)>) -> AuditReport {
+        let mut audit = Audit::new();
+        audit.command(0, Some(&command(0, Some(&event(0, None, received(5))))));
+        audit.event(&event(0, None, received(5)));
+        for (offset, command) in (1..).zip(asked) {
+            audit.command(offset, Some(command));
+        }
+        for (offset, reservation, at_ms, outcome) in answers {
+            audit.event(&Event {
+                at_ms,
+                ..event(offset, reservation, outcome)
+            });
+        }
+        audit.report()
+    }
+
+    fn asks(offset: u64, reservation: u128, outcome: Outcome) -> Command {
+        command(offset, Some(&event(offset, Some(reservation), outcome)))
+    }
+
+    #[test]
+    fn finds_a_grant_of_something_else_than_was_asked_for() {
+        let unmatched = |asked: Command, answer: Outcome| {
+            let reservation = asked.reservation().map(|id| id.as_u128());
+            found(&[asked], vec![(1, reservation, 1_000, answer)]).unmatched
+        };
+        assert_eq!(unmatched(asks(1, 1, reserved(2)), reserved(2)), 0);
+        assert_eq!(unmatched(asks(1, 1, reserved(2)), reserved(1)), 1);
+        assert_eq!(
+            unmatched(asks(1, 1, reserved(2)), Outcome::Throttled { retry_after_ms: 1 }),
+            0
+        );
+        let line = || Line {
+            sku: "tv".into(),
+            quantity: 1,
+        };
+        let split = Command::Reserve {
+            id: id(1),
+            reservation: id(1),
+            customer: "c".into(),
+            lines: vec![line(), line()],
+            ttl_ms: 10,
+        };
+        assert_eq!(unmatched(split.clone(), reserved(2)), 0, "two lines count as one");
+        assert_eq!(unmatched(split, reserved(1)), 1);
+        let more = command(1, Some(&event(1, None, received(7))));
+        assert_eq!(unmatched(more.clone(), received(7)), 0);
+        assert_eq!(unmatched(more, received(8)), 1, "units out of thin air");
+        let held = |outcome| {
+            let asked = [asks(1, 1, reserved(1)), asks(2, 1, Outcome::Released)];
+            found(
+                &asked,
+                vec![(1, Some(1), 1_000, reserved(1)), (2, Some(1), 1_000, outcome)],
+            )
+            .unmatched
+        };
+        assert_eq!((held(Outcome::Released), held(Outcome::Committed)), (0, 1));
+        let asked = [asks(1, 1, Outcome::Committed)];
+        assert_eq!(
+            found(&asked, vec![(1, Some(2), 1_000, Outcome::UnknownReservation)]).unmatched,
+            1
+        );
+    }
+
+    #[test]
+    fn finds_a_hold_that_is_sold_after_its_time_or_ends_before_it() {
+        let unmatched = |at_ms, outcome: Outcome| {
+            let asked = [asks(1, 1, reserved(1)), asks(2, 1, outcome.clone())];
+            let answers = vec![(1, Some(1), 1_000, reserved(1)), (2, Some(1), at_ms, outcome)];
+            found(&asked, answers).unmatched
+        };
+        let extended = || Outcome::Extended { expires_at_ms: 2_000 };
+        for outcome in [Outcome::Committed, Outcome::Released, extended()] {
+            assert_eq!(unmatched(1_009, outcome.clone()), 0, "{outcome:?}");
+            assert_eq!(unmatched(1_010, outcome.clone()), 1, "{outcome:?}");
+        }
+        let expired = |at_ms| {
+            let mut audit = Audit::new();
+            audit.event(&event(0, None, received(5)));
+            audit.event(&event(1, Some(1), reserved(1)));
+            audit.event(&Event {
+                at_ms,
+                command_offset: None,
+                ..event(2, Some(1), Outcome::ReservationExpired)
+            });
+            // Both answers are to commands that were not fed.
+            audit.report().unmatched - 2
+        };
+        assert_eq!((expired(1_009), expired(1_010)), (1, 0));
+    }
+
+    #[test]
+    fn finds_a_command_that_takes_effect_twice() {
+        let twice = |outcome: Outcome, reservation| {
+            let again = Event {
+                command: id(2),
+                ..event(3, reservation, outcome.clone())
+            };
+            let events = [
+                event(0, None, received(5)),
+                event(1, Some(1), reserved(1)),
+                event(2, reservation, outcome),
+                again,
+            ];
+            audit(&events, 0).duplicated
+        };
+        assert_eq!(twice(received(1), None), 1);
+        assert_eq!(twice(Outcome::Extended { expires_at_ms: 2_000 }, Some(1)), 1);
+        assert_eq!(twice(Outcome::Exists { expires_at_ms: None }, None), 0);
+    }
+
+    #[test]
+    fn finds_units_beyond_the_limit_of_a_customer() {
+        let limit = |limit| Outcome::PolicySet {
+            sku: "tv".into(),
+            limit_per_customer: Some(limit),
+        };
+        let over = |events: &[Event]| {
+            let report = audit(events, events.len() as u64);
+            assert_eq!(report.is_clean(), report.over_limit == 0, "{report:?}");
+            report.over_limit
+        };
+        let start = [event(0, None, received(9)), event(1, None, limit(2))];
+        let then = |more: &[Event]| over(&[&start[..], more].concat());
+        assert_eq!(then(&[event(2, Some(1), reserved(2))]), 0);
+        assert_eq!(then(&[event(2, Some(1), reserved(3))]), 1);
+        let first = event(2, Some(1), reserved(2));
+        let ended = |outcome| event(3, Some(1), outcome);
+        let second = event(4, Some(2), reserved(2));
+        let after = |outcome| then(&[first.clone(), ended(outcome), second.clone()]);
+        assert_eq!((after(Outcome::Committed), after(Outcome::Released)), (2, 0));
+        let lowered = [
+            event(0, None, received(9)),
+            event(1, Some(1), reserved(5)),
+            event(2, None, limit(2)),
+        ];
+        assert_eq!(over(&lowered), 0);
+        assert_eq!(
+            over(&[&lowered[..], &[event(3, Some(2), reserved(1))]].concat()),
+            1
+        );
+    }
+
+    #[test]
+    fn finds_a_refusal_though_there_was_stock() {
+        let sold_out = |available| Outcome::SoldOut {
+            sku: "tv".into(),
+            available,
+        };
+        let unmatched = |outcome: Outcome| {
+            let asked = [asks(1, 1, reserved(3)), asks(2, 2, reserved(3))];
+            found(
+                &asked,
+                vec![(1, Some(1), 1_000, reserved(3)), (2, Some(2), 1_000, outcome)],
+            )
+            .unmatched
+        };
+        assert_eq!((unmatched(sold_out(2)), unmatched(sold_out(0))), (0, 1));
+        let unknown = |sku: &str| Outcome::UnknownSku { sku: sku.into() };
+        assert_eq!((unmatched(unknown("ps5")), unmatched(unknown("tv"))), (0, 1));
     }
 }

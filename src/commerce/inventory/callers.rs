@@ -486,3 +486,160 @@ fn cloud_events_are_written_and_read_back() {
         ]
     );
 }
+
+#[test]
+fn a_writer_that_was_overtaken_answers_nothing_from_its_old_state() {
+    let store = MemoryStore::new();
+    let (overtaken, writer) = (open(&store), open(&store));
+    writer.receive(id(1), "tv", 1).unwrap();
+    let stopped = overtaken.stock("tv").wait().unwrap_err();
+    assert!(matches!(
+        *stopped.cause,
+        StopCause::Store(crate::commerce::store::StoreError::AnotherWriter {
+            expected: Offset(0),
+            found: Offset(1)
+        })
+    ));
+}
+
+#[test]
+fn a_shard_whose_thread_panics_leaves_nobody_waiting() {
+    /// A clock that fails once it is told to.
+    #[derive(Debug)]
+    struct BrokenClock(std::sync::atomic::AtomicBool);
+
+    impl Clock for BrokenClock {
+        fn now(&self) -> Timestamp {
+            assert!(!self.0.load(Ordering::SeqCst), "broken on purpose");
+            Timestamp(1_000)
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    let clock = Arc::new(BrokenClock(false.into()));
+    let options = InventoryOptions {
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        ..InventoryOptions::default()
+    };
+    let inventory = Inventory::open_store(MemoryStore::new(), options).unwrap();
+    inventory.receive(id(1), "tv", 1).unwrap();
+    clock.0.store(true, Ordering::SeqCst);
+    assert!(inventory.receive(id(2), "tv", 1).is_err());
+    let mut late = inventory.submit(reserve(10));
+    inventory.close();
+    assert!(matches!(poll(&mut late), Poll::Ready(Err(_))));
+}
+
+#[test]
+fn holds_end_though_the_wall_clock_was_set_back() {
+    /// Wall clock and monotonic clock, apart.
+    #[derive(Debug)]
+    struct TwoClocks(AtomicI64, AtomicI64);
+
+    impl Clock for TwoClocks {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::SeqCst))
+        }
+
+        fn monotonic(&self) -> Duration {
+            Duration::from_millis(self.1.load(Ordering::SeqCst) as u64)
+        }
+    }
+
+    let (store, clock) = (
+        MemoryStore::new(),
+        Arc::new(TwoClocks(AtomicI64::new(1_000), AtomicI64::new(0))),
+    );
+    let start = || {
+        let options = InventoryOptions {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ..InventoryOptions::default()
+        };
+        Inventory::open_store(store.clone(), options).unwrap()
+    };
+    let sellable = |inventory: &Inventory| inventory.stock("tv").wait().unwrap().unwrap().sellable;
+    let inventory = start();
+    inventory.receive(id(1), "tv", 2).unwrap();
+    for n in [10, 11] {
+        let ttl = Duration::from_millis(20 * (n - 9));
+        let held = inventory.reserve(id(u128::from(n)), "ann", one("tv", 1), ttl);
+        assert!(matches!(held.unwrap(), Outcome::Reserved { .. }));
+    }
+    clock.0.store(5, Ordering::SeqCst);
+    clock.1.store(19, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 0);
+    clock.1.store(20, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 1);
+    inventory.close();
+    // Another start knows of time only what the log tells: 1,020.
+    let inventory = start();
+    assert_eq!(sellable(&inventory), 1);
+    clock.1.store(39, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 1);
+    clock.1.store(40, Ordering::SeqCst);
+    assert_eq!(sellable(&inventory), 2);
+    let times: Vec<i64> = events(&store).iter().map(|event| event.at_ms).collect();
+    assert_eq!(times, vec![1_000, 1_000, 1_000, 1_020, 1_040]);
+}
+
+#[test]
+fn a_log_written_with_a_shorter_memory_is_replayed_with_a_longer_one() {
+    let store = MemoryStore::new();
+    let limits = Limits {
+        remembered: 1,
+        ..Limits::default()
+    };
+    let options = InventoryOptions {
+        limits: limits.clone(),
+        ..options(&clock())
+    };
+    let inventory = Inventory::open_store(store.clone(), options).unwrap();
+    inventory.receive(id(1), "tv", 5).unwrap();
+    for n in [10, 11, 10] {
+        assert!(matches!(
+            inventory.submit(reserve(n)).wait().unwrap(),
+            Outcome::Reserved { .. }
+        ));
+        if n == 11 {
+            assert_eq!(inventory.release(id(11)).unwrap(), Outcome::Released);
+        } else {
+            assert_eq!(inventory.commit(id(10)).unwrap(), Outcome::Committed);
+        }
+    }
+    inventory.submit(reserve(11)).wait().unwrap();
+    let hash = inventory.hash().wait().unwrap();
+    inventory.close();
+    assert_eq!(recover(&store, &limits, None).unwrap().state.hash(), hash);
+    let inventory = open(&store);
+    assert!(matches!(
+        inventory.get(id(11)).wait().unwrap(),
+        Some(ReservationView::Held { .. })
+    ));
+    assert_eq!(inventory.release(id(11)).unwrap(), Outcome::Released);
+    let stock = inventory.stock("tv").wait().unwrap().unwrap();
+    assert_eq!((stock.reserved, stock.allocated), (0, 2));
+}
+
+#[test]
+fn a_customer_with_more_units_than_a_limit_can_tell_is_still_counted() {
+    let inventory = open(&MemoryStore::new());
+    for n in 1..4 {
+        inventory.receive(id(n), "tv", u32::MAX).unwrap();
+    }
+    for n in [10, 11] {
+        let held = inventory.reserve(id(n), "ann", one("tv", u32::MAX), TTL);
+        assert!(matches!(held.unwrap(), Outcome::Reserved { .. }));
+    }
+    inventory.release(id(10)).unwrap();
+    inventory.set_policy(id(4), "tv", Some(1)).unwrap();
+    assert_eq!(
+        inventory.reserve(id(12), "ann", one("tv", 1), TTL).unwrap(),
+        Outcome::CustomerLimit {
+            sku: "tv".into(),
+            remaining: 0
+        }
+    );
+}

@@ -249,7 +249,7 @@ fn refusal(state: &State, customer: &str, line: &Line) -> Option<Outcome> {
     }
     let limit = stock.limit_per_customer?;
     let units = state.totals.units(customer, article);
-    let remaining = limit.saturating_sub(units);
+    let remaining = limit.saturating_sub(u32::try_from(units).unwrap_or(u32::MAX));
     if line.quantity > remaining {
         return Some(Outcome::CustomerLimit {
             sku: line.sku.clone(),

@@ -11,7 +11,7 @@ use super::answer::Answer;
 use super::limits::THROTTLE_RETRY_MS;
 use super::queue::{NotQueued, Queue, Request};
 use super::recovery::{RecoverError, Recovered, recover};
-use super::shard::{Stopped, Writer};
+use super::shard::{BATCH_SIZE_LEAST_BYTES, Stopped, Writer};
 use super::snapshot::{Snapshot, SnapshotFile};
 use super::{
     Command, CommandRecord, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView,
@@ -71,6 +71,14 @@ pub enum InventoryOpenError {
         partition: u32,
         /// How many there are.
         found: usize,
+    },
+    /// The log takes only batches into which the events of a busy moment do not fit.
+    #[error("the log takes batches of {limit_bytes} bytes, events need {needed_bytes}")]
+    BatchesTooSmall {
+        /// The log's limit.
+        limit_bytes: usize,
+        /// The least that a shard can work with.
+        needed_bytes: usize,
     },
     /// The state could not be recovered.
     #[error("the shard's state could not be recovered")]
@@ -133,6 +141,13 @@ impl Inventory {
                 found: topic.partitions.len(),
             }
         })?;
+        let limit_bytes = partition.batch_size_max_bytes();
+        if limit_bytes < BATCH_SIZE_LEAST_BYTES {
+            return Err(InventoryOpenError::BatchesTooSmall {
+                limit_bytes,
+                needed_bytes: BATCH_SIZE_LEAST_BYTES,
+            });
+        }
         Inventory::open_store(LogStore::new(topic.id, partition.clone()), options)
     }
 

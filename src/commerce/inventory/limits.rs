@@ -43,7 +43,8 @@ pub const THROTTLE_RETRY_MS: u32 = 100;
 
 /// The bounds of one shard's tables.
 ///
-/// They are part of the fold: two shards with different bounds may remember different ids.
+/// They are part of the fold: two shards with different bounds may remember different ids. A log that was written
+/// under other bounds is still read: its events stand, whatever these bounds would have made of the commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// See [`LIVE_HOLDS_MAX`].

@@ -10,8 +10,12 @@ use super::shard::{StopCause, Stopped};
 use super::{Command, CommandRecord, Outcome, ReservationView, StockView};
 
 /// Most commands that wait for a decision. 131,072: at 500,000 a second the last waits a quarter of a second,
-/// and with about 250 bytes each they take 33 MB.
+/// and with about 250 bytes each they take 33 MB. Larger commands count for several.
 pub const QUEUED_COMMANDS_MAX: usize = 1 << 17;
+
+/// Bytes of names for which a command counts once more: carts of the largest size, from a client that means harm,
+/// take no more memory than ordinary ones.
+const COUNTED_SIZE_BYTES: usize = 256;
 
 /// What the writer thread is asked to do.
 #[derive(Debug)]
@@ -47,8 +51,14 @@ impl Request {
     /// The share of the queue that the request takes.
     fn weight(&self) -> usize {
         match self {
-            Request::Many { commands, .. } => commands.len().max(1),
-            Request::Topic { commands } => commands.len().max(1),
+            Request::One { command, .. } => weight_of(command),
+            Request::Many { commands, .. } => commands.iter().map(weight_of).sum::<usize>().max(1),
+            Request::Topic { commands } => {
+                let weights = commands
+                    .iter()
+                    .map(|record| record.command.as_ref().map_or(1, weight_of));
+                weights.sum::<usize>().max(1)
+            }
             _ => 1,
         }
     }
@@ -66,6 +76,19 @@ impl Request {
             }
         }
     }
+}
+
+/// The share of the queue that a command takes: 1, and more for what it keeps on the heap.
+fn weight_of(command: &Command) -> usize {
+    let size_bytes = match command {
+        Command::Receive { sku, .. } | Command::SetPolicy { sku, .. } => sku.len(),
+        Command::Reserve { customer, lines, .. } => {
+            let names: usize = lines.iter().map(|line| line.sku.len()).sum();
+            customer.len() + names + size_of_val(&lines[..])
+        }
+        Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => 0,
+    };
+    1 + size_bytes / COUNTED_SIZE_BYTES
 }
 
 /// Why a request was not queued; if there was no room, the request comes back.
@@ -191,5 +214,63 @@ impl Queue {
     /// No code panics while it holds the lock, so a poisoned one is whole.
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::answer::Answer;
+    use super::super::{InvalidReason, Line, Trace};
+    use super::*;
+
+    fn topic(commands: Vec<Result<Command, InvalidReason>>) -> Request {
+        let record = |command| CommandRecord {
+            offset: 0,
+            command,
+            trace: Trace::default(),
+        };
+        Request::Topic {
+            commands: commands.into_iter().map(record).collect(),
+        }
+    }
+
+    fn cart(lines: usize, name_size_bytes: usize) -> Command {
+        let line = || Line {
+            sku: "s".repeat(name_size_bytes),
+            quantity: 1,
+        };
+        Command::Reserve {
+            id: Uuid::nil(),
+            reservation: Uuid::nil(),
+            customer: "c".to_owned(),
+            lines: (0..lines).map(|_| line()).collect(),
+            ttl_ms: 1,
+        }
+    }
+
+    #[test]
+    fn memory_is_what_fills_the_queue() {
+        let queue = Queue::new(100);
+        let small = || topic(vec![Ok(cart(1, 10)), Err(InvalidReason::Malformed)]);
+        for _ in 0..49 {
+            queue.push(small()).unwrap();
+        }
+        // One command as large as a record may be takes the place of thousands.
+        let large = || topic(vec![Ok(cart(1, 1024 * 1024))]);
+        assert!(matches!(queue.push(large()), Err(NotQueued::Full(_))));
+        queue.push(small()).unwrap();
+        assert!(matches!(queue.push(small()), Err(NotQueued::Full(_))));
+
+        let queue = Queue::new(100);
+        queue.push(large()).unwrap();
+        assert!(matches!(queue.push(small()), Err(NotQueued::Full(_))));
+        queue.drain(&mut Vec::new());
+        let (sender, _answer) = Answer::new();
+        let commands = vec![cart(1_000, 1)];
+        queue.push(Request::Many { commands, sender }).unwrap();
+        let (sender, _answer) = Answer::new();
+        let command = cart(1, 1);
+        let refused = queue.push(Request::One { command, sender });
+        assert!(matches!(refused, Err(NotQueued::Full(_))));
     }
 }

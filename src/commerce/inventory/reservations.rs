@@ -112,6 +112,14 @@ impl Reservations {
         }
     }
 
+    /// Forgets one ended id out of its turn. Takes time in proportion to all ended ids: it happens only in the
+    /// replay of a log whose writer had tighter bounds, for an id that came back after it was forgotten there.
+    pub(super) fn forget_ended(&mut self, reservation: Uuid) {
+        let key = Key::from(reservation);
+        self.statuses.remove(&key);
+        self.ended.retain(|ended| ended.key != key);
+    }
+
     /// Remembered ended ids with status and time, oldest first.
     pub(super) fn ended(&self) -> impl Iterator<Item = (Uuid, Status, i64)> {
         self.ended.iter().filter_map(|ended| {

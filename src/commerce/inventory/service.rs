@@ -72,6 +72,17 @@ pub enum ServiceError {
         /// Why.
         source: InventoryOpenError,
     },
+    /// The commands that a shard decided are not all there: the topic was deleted and created again, or lost its
+    /// end. New commands at their offsets would be passed over as decided.
+    #[error("shard {partition} decided the commands before offset {decided}, but the commands end at {end}")]
+    CommandsGone {
+        /// The shard.
+        partition: u32,
+        /// Offset behind the last command that was decided.
+        decided: Offset,
+        /// Offset behind the last command that is there.
+        end: Offset,
+    },
     /// A shard stopped while it was started.
     #[error(transparent)]
     Stopped(#[from] Stopped),
@@ -138,6 +149,15 @@ impl Service {
             source,
         })?;
         let next = Offset(shard.next_command_offset().wait()?);
+        // Only durable commands are decided, so no crash leaves fewer of them than outcomes.
+        let end = commands.high_watermark();
+        if next > end {
+            return Err(ServiceError::CommandsGone {
+                partition: number,
+                decided: next,
+                end,
+            });
+        }
         let feeder = Feeder {
             commands,
             shard: shard.clone(),

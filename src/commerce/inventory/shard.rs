@@ -14,7 +14,8 @@ use super::cloud_event::Trace;
 use super::publisher::Publisher;
 use super::queue::{Queue, Request};
 use super::{
-    Command, CommandRecord, Event, EventFormat, Misfit, Outcome, ReservationView, State, StockView, decide,
+    Command, CommandRecord, Event, EventFormat, LINES_MAX, Misfit, NAME_MAX_BYTES, Outcome, ReservationView,
+    State, StockView, decide,
 };
 use crate::commerce::store::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::BatchError;
@@ -24,7 +25,12 @@ use crate::log::{LogFailed, Offset};
 /// Size at which a batch of events is appended while more commands wait. 256 KiB: near the device's best rate,
 /// and decided in a few milliseconds.
 const BATCH_TARGET_BYTES: usize = 256 * 1024;
-const _: () = assert!(BATCH_TARGET_BYTES < crate::log::BATCH_SIZE_MAX_BYTES / 2);
+
+/// Smallest limit on a batch that a shard can work with: a batch is closed once it reached its target, so an event
+/// of the largest size comes on top. JSON writes a byte of a name as six at worst.
+pub(super) const BATCH_SIZE_LEAST_BYTES: usize = 2 * BATCH_TARGET_BYTES;
+const _: () = assert!(LINES_MAX * NAME_MAX_BYTES * 6 < BATCH_TARGET_BYTES / 2);
+const _: () = assert!(BATCH_SIZE_LEAST_BYTES < crate::log::BATCH_SIZE_MAX_BYTES);
 
 /// Most batches on their way to stable storage, as many as the journal keeps in flight.
 const APPENDS_IN_FLIGHT_MAX: usize = 4;
@@ -113,6 +119,17 @@ struct InFlight<A> {
     replies: Vec<Reply>,
 }
 
+/// Closes the queue when its receiver is gone, also by a panic: nobody waits for an answer that cannot come.
+struct EndOfService(Arc<Queue>);
+
+impl Drop for EndOfService {
+    fn drop(&mut self) {
+        self.0.close();
+        // Dropping a request answers it.
+        self.0.drain(&mut Vec::new());
+    }
+}
+
 /// The writer of one shard.
 pub(super) struct Writer<S: EventStore> {
     store: Arc<S>,
@@ -125,7 +142,10 @@ pub(super) struct Writer<S: EventStore> {
     in_flight: VecDeque<InFlight<S::Append>>,
     /// Answers of the batch under construction.
     replies: Vec<Reply>,
+    /// The shard's time at the last reading of the clock.
     now_ms: i64,
+    /// The newest time that is not from the monotonic clock, and what that showed then.
+    anchor: (i64, Duration),
 }
 
 impl<S: EventStore> Writer<S> {
@@ -138,6 +158,7 @@ impl<S: EventStore> Writer<S> {
         clock: Arc<dyn Clock>,
         queue: Arc<Queue>,
     ) -> Self {
+        let anchor = (state.now_ms(), clock.monotonic());
         Writer {
             store,
             state,
@@ -147,13 +168,15 @@ impl<S: EventStore> Writer<S> {
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
-            now_ms: 0,
+            now_ms: anchor.0,
+            anchor,
         }
     }
 
     /// Serves until the queue is closed and everything is durable; returns the state then, and its position.
     pub(super) fn run(mut self) -> Result<(State, Offset), Stopped> {
         self.queue.receive_here();
+        let _ends = EndOfService(Arc::clone(&self.queue));
         match self.serve() {
             Ok(()) => Ok((self.state, self.end)),
             Err(cause) => {
@@ -201,7 +224,7 @@ impl<S: EventStore> Writer<S> {
 
     /// Reads the clock and logs what ended.
     fn begin(&mut self) -> Result<(), StopCause> {
-        self.now_ms = self.clock.now().0;
+        self.read_clock();
         if self
             .state
             .next_expiry_ms()
@@ -212,6 +235,19 @@ impl<S: EventStore> Writer<S> {
             }
         }
         Ok(())
+    }
+
+    /// Sets the shard's time: that of the wall clock, unless it was set back. Then time goes on from where it was,
+    /// as fast as the monotonic clock, for holds must end although the log's time never falls.
+    fn read_clock(&mut self) {
+        let (anchor_ms, then) = self.anchor;
+        let (wall_ms, monotonic) = (self.clock.now().0, self.clock.monotonic());
+        let passed_ms = i64::try_from(monotonic.saturating_sub(then).as_millis()).unwrap_or(i64::MAX);
+        let least_ms = anchor_ms.saturating_add(passed_ms);
+        if wall_ms >= least_ms {
+            self.anchor = (wall_ms, monotonic);
+        }
+        self.now_ms = wall_ms.max(least_ms);
     }
 
     fn serve_one(&mut self, request: Request) -> Result<(), StopCause> {
@@ -274,7 +310,7 @@ impl<S: EventStore> Writer<S> {
         self.publisher.push(event, offset, trace)?;
         if self.publisher.size_bytes() >= BATCH_TARGET_BYTES {
             self.append()?;
-            self.now_ms = self.clock.now().0;
+            self.read_clock();
         }
         Ok(())
     }
@@ -282,8 +318,7 @@ impl<S: EventStore> Writer<S> {
     /// Sends the batch under construction on its way, with its answers.
     fn append(&mut self) -> Result<(), StopCause> {
         if self.publisher.is_empty() {
-            self.answer_with_last();
-            return Ok(());
+            return self.answer_with_last();
         }
         while self.in_flight.len() >= APPENDS_IN_FLIGHT_MAX {
             self.complete_first()?;
@@ -315,11 +350,24 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Answers that need no event of their own: with the last batch on its way, or at once.
-    fn answer_with_last(&mut self) {
-        match self.in_flight.back_mut() {
-            Some(last) => last.replies.append(&mut self.replies),
-            None => self.replies.drain(..).for_each(Reply::send),
+    ///
+    /// A batch on its way was appended at the end that this writer knew, which proves that nobody else wrote
+    /// before. Without one the end itself must tell: a writer that was overtaken knows neither what was sold
+    /// since nor what came back.
+    fn answer_with_last(&mut self) -> Result<(), StopCause> {
+        if self.replies.is_empty() {
+            return Ok(());
         }
+        if let Some(last) = self.in_flight.back_mut() {
+            last.replies.append(&mut self.replies);
+            return Ok(());
+        }
+        let (expected, found) = (self.end, self.store.end());
+        if found > expected {
+            return Err(StoreError::AnotherWriter { expected, found }.into());
+        }
+        self.replies.drain(..).for_each(Reply::send);
+        Ok(())
     }
 
     /// Waits for the first batch in flight, if there is one, and answers.
@@ -364,11 +412,12 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Sleeps until there is something to do: a request or an expiry.
-    fn rest(&self) {
+    fn rest(&mut self) {
+        self.read_clock();
         let rest = match self.state.next_expiry_ms() {
             None => REST_MAX,
             Some(expiry_ms) => {
-                let left_ms = expiry_ms.saturating_sub(self.clock.now().0).max(0);
+                let left_ms = expiry_ms.saturating_sub(self.now_ms).max(0);
                 Duration::from_millis(left_ms as u64).min(REST_MAX)
             }
         };

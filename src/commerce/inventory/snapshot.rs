@@ -221,10 +221,10 @@ fn put_article(out: &mut Vec<u8>, state: &State, index: u32) {
     );
 }
 
-fn put_total(out: &mut Vec<u8>, (customer, article, units): (&str, u32, u32)) {
+fn put_total(out: &mut Vec<u8>, (customer, article, units): (&str, u32, u64)) {
     put_text(out, customer);
     put_varint(out, u64::from(article));
-    put_varint(out, u64::from(units));
+    put_varint(out, units);
 }
 
 fn put_hold(out: &mut Vec<u8>, state: &State, hold: &Hold) {
@@ -261,7 +261,7 @@ fn decode(body: &[u8], limits: &Limits) -> Result<Snapshot, DecodeError> {
     for _ in 0..cursor.varint()? {
         let customer = state.totals.add_customer(cursor.text()?);
         let article = take_article_index(&mut cursor, &state)?;
-        state.totals.add(customer, article, cursor.u32()?);
+        state.totals.add(customer, article, cursor.varint()?);
         state.totals.drop_customer(customer);
     }
     for _ in 0..cursor.varint()? {

@@ -224,3 +224,45 @@ fn the_library_finds_its_state_again_on_a_real_disk() {
         log.close().unwrap();
     }
 }
+
+#[test]
+fn commands_of_another_topic_than_the_decided_ones_are_not_passed_over() {
+    let log = open(&SimulatedDisk::new(3));
+    let service = start(&log);
+    send(&log, 0..10);
+    settle(&log, &service);
+    service.stop();
+    log.delete_topic(COMMANDS_TOPIC).unwrap();
+    // The new topic's offsets 0 to 9 would count as decided.
+    let refused = Service::start(&log, &ServiceOptions::default()).unwrap_err();
+    assert!(matches!(
+        refused,
+        ServiceError::CommandsGone {
+            partition: 0,
+            decided: Offset(10),
+            end: Offset(0)
+        }
+    ));
+}
+
+#[test]
+fn a_log_whose_batches_are_too_small_for_events_is_refused_before_it_stops_the_shard() {
+    let open_with = |batch_size_max_bytes| {
+        let dir = tempfile::tempdir().unwrap();
+        let options = LogOptions {
+            batch_size_max_bytes,
+            ..LogOptions::default()
+        };
+        let log = Log::open(dir.path(), options).unwrap();
+        let opened = Inventory::open(&log, InventoryOptions::default());
+        opened.map(|inventory| inventory.submit_batch((0..20_000).map(command).collect()))
+    };
+    assert!(matches!(
+        open_with(512 * 1024 - 1),
+        Err(InventoryOpenError::BatchesTooSmall {
+            limit_bytes: 524_287,
+            needed_bytes: 524_288
+        })
+    ));
+    assert!(open_with(512 * 1024).unwrap().is_ok());
+}

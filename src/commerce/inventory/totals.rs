@@ -20,7 +20,7 @@ impl Stripe for Pair {
 #[derive(Debug)]
 pub(super) struct Totals {
     customers: Names,
-    units: Striped<Pair, u32>,
+    units: Striped<Pair, u64>,
 }
 
 impl Totals {
@@ -37,7 +37,7 @@ impl Totals {
     }
 
     /// The units that a customer holds or bought.
-    pub(super) fn units(&self, customer: &str, article: NameIndex) -> u32 {
+    pub(super) fn units(&self, customer: &str, article: NameIndex) -> u64 {
         let Some(customer) = self.customers.find(customer) else {
             return 0;
         };
@@ -61,8 +61,9 @@ impl Totals {
         self.customers.drop_user(index);
     }
 
-    /// Counts units for a customer; saturates at `u32::MAX`, which no limit exceeds.
-    pub(super) fn add(&mut self, customer: NameIndex, article: NameIndex, quantity: u32) {
+    /// Counts units for a customer. A sum that was cut off at the largest limit would be too small after some of
+    /// its units came back; this one stays below the units received, which are counted in 64 bits too.
+    pub(super) fn add(&mut self, customer: NameIndex, article: NameIndex, quantity: u64) {
         let pair = Pair { customer, article };
         if let Some(units) = self.units.get_mut(&pair) {
             *units = units.saturating_add(quantity);
@@ -78,7 +79,7 @@ impl Totals {
         let Some(units) = self.units.get_mut(&pair) else {
             return;
         };
-        *units = units.saturating_sub(quantity);
+        *units = units.saturating_sub(u64::from(quantity));
         if *units == 0 {
             self.units.remove(&pair);
             self.customers.drop_user(customer);
@@ -86,7 +87,7 @@ impl Totals {
     }
 
     /// All totals as (customer, article, units), in no order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, NameIndex, u32)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, NameIndex, u64)> {
         self.units
             .iter()
             .map(|(pair, units)| (self.customers.name(pair.customer), pair.article, *units))

@@ -54,7 +54,7 @@ pub struct Findings {
     pub lost: u64,
     /// Reservations granted more than once, and commands answered more than once.
     pub duplicated: u64,
-    /// Events that contradict the events before them in any other way.
+    /// Events that contradict the events before them, or their command, in any other way.
     pub contradictions: u64,
 }
 
@@ -129,13 +129,34 @@ fn for_each_command(
     })
 }
 
+/// What a command of the run is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// Fills the shelves, or sets the rules of selling.
+    Stocking,
+    /// Asks for a reservation.
+    Attempt,
+    /// Pays or gives back.
+    FollowUp,
+}
+
+impl Purpose {
+    fn of(command: &Command) -> Purpose {
+        match command {
+            Command::Receive { .. } | Command::SetPolicy { .. } => Purpose::Stocking,
+            Command::Reserve { .. } => Purpose::Attempt,
+            Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => Purpose::FollowUp,
+        }
+    }
+}
+
 /// Counts everything anew from the two streams.
 #[derive(Debug)]
 struct Recount {
     run: RunId,
     audit: Audit,
-    /// This run's commands in the log, and whether they ask for a reservation.
-    commands: HashMap<StepId, bool>,
+    /// This run's commands in the log, and what they are for.
+    commands: HashMap<StepId, Purpose>,
     /// What the log answers to this run's commands.
     answers: HashSet<(StepId, AnswerKind)>,
     findings: Findings,
@@ -156,8 +177,7 @@ impl Recount {
     fn command(&mut self, offset: i64, command: &Command) {
         if let (Some(step), Ok(offset)) = (self.run.step_of_command(command.id()), u64::try_from(offset)) {
             self.audit.command(offset, Some(command));
-            self.commands
-                .insert(step, matches!(command, Command::Reserve { .. }));
+            self.commands.insert(step, Purpose::of(command));
         }
     }
 
@@ -169,9 +189,17 @@ impl Recount {
         };
         self.audit.event(event);
         if let Some(step) = answer.command {
+            // All commands of a run are in the log, so an answer that names no place there answers nobody.
+            self.findings.contradictions += u64::from(event.command_offset.is_none());
             self.answers.insert((step, answer.kind));
-            if self.commands.get(&step) == Some(&true) {
-                self.count_attempt(answer.kind);
+            match self.commands.get(&step) {
+                Some(Purpose::Attempt) => self.count_attempt(answer.kind),
+                // With nothing on the shelves nothing can be oversold: such a sale proves nothing.
+                Some(Purpose::Stocking) => {
+                    let is_stocked = matches!(answer.kind, AnswerKind::Received | AnswerKind::PolicySet);
+                    self.findings.contradictions += u64::from(!is_stocked);
+                }
+                Some(Purpose::FollowUp) | None => {}
             }
         }
         match answer.kind {
@@ -222,7 +250,7 @@ impl Recount {
         // A lost answer is a command without an outcome too: the same loss is not counted twice.
         findings.lost = findings.lost.max(audited.lost);
         findings.duplicated = audited.duplicated + ledger.repeated_grants();
-        findings.contradictions = audited.unmatched + audited.out_of_order;
+        findings.contradictions += audited.unmatched + audited.out_of_order + audited.over_limit;
         findings
     }
 }
@@ -234,6 +262,9 @@ mod tests {
     use crate::commerce::load::catalogue::{Article, Catalogue};
 
     const UNITS: u32 = 3;
+
+    /// The shopper whose hold ends by itself.
+    const ABANDONER: u32 = 2;
 
     /// Steps from here on pay or give back.
     const FOLLOW_UP: u16 = 256;
@@ -275,12 +306,24 @@ mod tests {
                     sku: sku.clone(),
                     quantity: *quantity,
                 },
+                Outcome::PolicySet {
+                    sku,
+                    limit_per_customer,
+                } => Command::SetPolicy {
+                    id,
+                    sku: sku.clone(),
+                    limit_per_customer: *limit_per_customer,
+                },
+                Outcome::Released => Command::Release { id, reservation },
                 _ if number >= FOLLOW_UP => Command::Commit { id, reservation },
-                _ => {
-                    let lines = vec![Line {
-                        sku: sku(),
-                        quantity: 1,
-                    }];
+                outcome => {
+                    let lines = match outcome {
+                        Outcome::Reserved { lines, .. } => lines.clone(),
+                        _ => vec![Line {
+                            sku: sku(),
+                            quantity: 1,
+                        }],
+                    };
                     Command::Reserve {
                         id,
                         reservation,
@@ -318,7 +361,7 @@ mod tests {
                     customer,
                     lines,
                     ttl_ms: 1,
-                    expires_at_ms: 1,
+                    expires_at_ms: if shopper == ABANDONER { 1 } else { 2 },
                 },
             );
         }
@@ -488,6 +531,62 @@ mod tests {
             Findings {
                 duplicated: 1,
                 ..sound_findings()
+            }
+        );
+    }
+
+    #[test]
+    fn a_sale_of_shelves_that_were_never_filled_proves_nothing() {
+        let mut history = History::default();
+        let received = Outcome::Received {
+            sku: sku(),
+            quantity: UNITS,
+        };
+        history.say(u32::MAX, 0, received);
+        let refused = Outcome::Throttled { retry_after_ms: 1 };
+        history.events[0].outcome = refused;
+        history.ledger.answered(step(u32::MAX, 0), AnswerKind::Throttled);
+        history.say(1, 0, Outcome::UnknownSku { sku: sku() });
+        assert_eq!(history.judge(None).contradictions, 1);
+    }
+
+    #[test]
+    fn an_answer_to_no_place_in_the_log_is_a_contradiction() {
+        let mut history = sound();
+        // Neither sold nor lost: the second click is answered once more.
+        history.events.push(Event {
+            command_offset: None,
+            ..history.events[3].clone()
+        });
+        let judged = history.judge(None);
+        assert_eq!((judged.contradictions, judged.lost, judged.duplicated), (1, 0, 0));
+    }
+
+    #[test]
+    fn a_customer_above_the_limit_is_a_contradiction() {
+        let mut history = History::default();
+        for outcome in [
+            Outcome::Received {
+                sku: sku(),
+                quantity: UNITS,
+            },
+            Outcome::PolicySet {
+                sku: sku(),
+                limit_per_customer: Some(1),
+            },
+        ] {
+            let number = history.commands.len() as u16;
+            history.say(u32::MAX, number, outcome);
+        }
+        history.reserved(1, 2);
+        history.say(1, FOLLOW_UP, Outcome::Committed);
+        assert_eq!(
+            history.judge(None),
+            Findings {
+                reserved: 1,
+                committed: 1,
+                contradictions: 1,
+                ..Findings::default()
             }
         );
     }
