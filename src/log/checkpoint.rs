@@ -25,9 +25,6 @@ use super::{Offset, PartitionId, StoreId};
 const MAGIC: u32 = u32::from_le_bytes(*b"DBC1");
 const HEADER_SIZE_BYTES: usize = 12;
 const WRITE: &str = "write";
-/// Largest checkpoint that is read: far more than the partition limit needs.
-const SIZE_MAX_BYTES: u64 = 256 * 1024 * 1024;
-
 /// One partition at the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCheckpoint {
@@ -188,7 +185,7 @@ impl CheckpointFiles {
 }
 
 fn read(file: &dyn File, store: StoreId) -> io::Result<Option<Checkpoint>> {
-    let mut bytes = vec![0; file.len()?.min(SIZE_MAX_BYTES) as usize];
+    let mut bytes = vec![0; file.len()? as usize];
     file.read_at(&mut bytes, 0)?;
     Ok(Checkpoint::decode(&bytes, store))
 }
