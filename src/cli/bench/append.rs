@@ -38,7 +38,7 @@ const SMALL_APPENDS: usize = 3_000;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Bytes of records that each run appends in large batches
-    #[arg(long, default_value_t = 2 * 1024 * 1024 * 1024, value_name = "BYTES",
+    #[arg(long, default_value_t = 6 * 1024 * 1024 * 1024, value_name = "BYTES",
           value_parser = RangedU64ValueParser::<u64>::new().range(1..=1 << 40))]
     total_bytes: u64,
     #[command(flatten)]
