@@ -5,6 +5,31 @@
 //! [`Append`] that resolves only when the batch is on stable storage, and nothing that is not on
 //! stable storage is ever read.
 //!
+//! ```
+//! use doorbuster::log::batch::{self, BatchBuilder, Record};
+//! use doorbuster::log::{Log, LogOptions, Offset, Timestamp, TopicSpec};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let folder = folder.path();
+//! let log = Log::open(folder, LogOptions::default())?;
+//! let topic = log.create_topic("orders", &TopicSpec { partitions: 1, ..TopicSpec::default() })?;
+//! let orders = &topic.partitions[0];
+//!
+//! let now = Timestamp(1_700_000_000_000);
+//! let mut builder = BatchBuilder::new(now);
+//! builder.push(&Record { timestamp: now, key: Some(b"c-7"), value: Some(b"one book"), headers: &[] })?;
+//! let offset = orders.append(builder.finish())?.wait()?;
+//! assert_eq!((offset, orders.high_watermark()), (Offset(0), Offset(1)));
+//!
+//! let slices = orders.read(offset, 1024 * 1024)?;
+//! let values: Vec<_> = batch::records(&slices[0])?.map(|record| record.unwrap().value).collect();
+//! assert_eq!(values, [Some(&b"one book"[..])]);
+//! log.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! Layers inside: `io` < `batch` < `journal`, `segment` < `partition` < `log`. `io` is the only
 //! module that talks to the kernel and the only one with `unsafe`.
 
