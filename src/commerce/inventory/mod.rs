@@ -50,7 +50,7 @@ pub use publisher::EventFormat;
 pub use queue::QUEUED_COMMANDS_MAX;
 pub use recount::recount;
 pub use recovery::{RecoverError, Recovered, for_each_event, recover};
-pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions};
+pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions, ServiceStopped};
 pub use shard::{StopCause, Stopped};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotFile};
 pub use state::{Misfit, ReservationView, State, StockView};

@@ -91,6 +91,25 @@ pub enum ServiceError {
     Thread(#[source] std::io::Error),
 }
 
+/// Why a service no longer decides commands, which clients may go on sending.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceStopped {
+    /// A shard stopped.
+    #[error("reservation shard {partition} stopped")]
+    Shard {
+        /// The shard's partition.
+        partition: u32,
+        /// Why.
+        source: Stopped,
+    },
+    /// The thread that reads a shard's commands ended; it has logged why.
+    #[error("the commands of reservation shard {partition} are no longer read")]
+    Feeder {
+        /// The shard's partition.
+        partition: u32,
+    },
+}
+
 /// The shards of a log, each fed from its partition of the commands topic. Stops when dropped.
 #[derive(Debug)]
 pub struct Service {
@@ -118,6 +137,18 @@ impl Service {
     /// The shards, by partition: for reads, and for commands that come another way.
     pub fn shards(&self) -> &[Inventory] {
         &self.shards
+    }
+
+    /// The first shard that no longer decides, if there is one: commands are durable, and decided after a restart.
+    pub fn stopped(&self) -> Option<ServiceStopped> {
+        let shards = (0..).zip(self.shards.iter().zip(&self.feeders));
+        shards
+            .into_iter()
+            .find_map(|(partition, (shard, feeder))| match shard.stopped() {
+                Some(source) => Some(ServiceStopped::Shard { partition, source }),
+                None if feeder.is_finished() => Some(ServiceStopped::Feeder { partition }),
+                None => None,
+            })
     }
 
     /// Stops to read commands, decides those that were read, and closes the shards.

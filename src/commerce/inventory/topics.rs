@@ -266,3 +266,26 @@ fn a_log_whose_batches_are_too_small_for_events_is_refused_before_it_stops_the_s
     ));
     assert!(open_with(512 * 1024).unwrap().is_ok());
 }
+
+#[test]
+fn a_service_tells_that_a_shard_stopped() {
+    let disk = SimulatedDisk::new(1);
+    let log = open(&disk);
+    let service = start(&log);
+    send(&log, 0..2);
+    settle(&log, &service);
+    assert!(service.stopped().is_none());
+    // Somebody else writes where only the shard may: its next append finds another end.
+    let events = &log.topic(EVENTS_TOPIC).unwrap().partitions[0];
+    let foreign = batch_of(std::iter::once(b"not an event".to_vec()));
+    events.append(foreign).unwrap().wait().unwrap();
+    send(&log, 2..3);
+    while service.stopped().is_none() {
+        std::thread::yield_now();
+    }
+    let stopped = service.stopped().unwrap();
+    assert!(
+        matches!(stopped, ServiceStopped::Shard { partition: 0, .. }),
+        "{stopped:?}"
+    );
+}
