@@ -1,5 +1,7 @@
 //! The fixed 61-byte header of a Kafka v2 record batch: parse, check, and patch.
 
+use std::cmp::Ordering;
+
 use zerocopy::big_endian::{I16, I32, I64, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -149,6 +151,23 @@ impl BatchHeader {
         })
     }
 
+    /// Decodes the header of `bytes`, which must be exactly one batch. No checksum is checked.
+    pub fn parse_whole(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
+        let header = BatchHeader::parse(bytes)?;
+        let (expected_bytes, found_bytes) = (header.size_bytes(), bytes.len());
+        match found_bytes.cmp(&expected_bytes) {
+            Ordering::Equal => Ok(header),
+            Ordering::Less => Err(BatchError::Truncated {
+                expected_bytes,
+                found_bytes,
+            }),
+            Ordering::Greater => Err(BatchError::TrailingBytes {
+                expected_bytes,
+                found_bytes,
+            }),
+        }
+    }
+
     /// Size of the whole batch, header included.
     pub fn size_bytes(&self) -> usize {
         self.length as usize + LENGTH_PREFIX_BYTES
@@ -192,20 +211,7 @@ impl BatchHeader {
 
 /// Checks that `bytes` are exactly one batch with an intact checksum.
 pub fn verify(bytes: &[u8]) -> Result<BatchHeader, BatchError> {
-    let header = BatchHeader::parse(bytes)?;
-    let (expected_bytes, found_bytes) = (header.size_bytes(), bytes.len());
-    if found_bytes < expected_bytes {
-        return Err(BatchError::Truncated {
-            expected_bytes,
-            found_bytes,
-        });
-    }
-    if found_bytes > expected_bytes {
-        return Err(BatchError::TrailingBytes {
-            expected_bytes,
-            found_bytes,
-        });
-    }
+    let header = BatchHeader::parse_whole(bytes)?;
     let computed = crc32c::crc32c(&bytes[CRC_COVERS_FROM..]);
     if computed != header.crc {
         return Err(BatchError::Crc {

@@ -21,20 +21,7 @@ pub struct StoredBatch {
 impl StoredBatch {
     /// Takes the places from the header of `bytes`, which must be one whole batch; the checksum is not checked.
     pub fn parse(bytes: Bytes) -> Result<StoredBatch, BatchError> {
-        let header = BatchHeader::parse(&bytes)?;
-        let (expected_bytes, found_bytes) = (header.size_bytes(), bytes.len());
-        if found_bytes < expected_bytes {
-            return Err(BatchError::Truncated {
-                expected_bytes,
-                found_bytes,
-            });
-        }
-        if found_bytes > expected_bytes {
-            return Err(BatchError::TrailingBytes {
-                expected_bytes,
-                found_bytes,
-            });
-        }
+        let header = BatchHeader::parse_whole(&bytes)?;
         Ok(StoredBatch {
             base_offset: header.base_offset,
             next_offset: header.next_offset(),

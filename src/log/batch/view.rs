@@ -51,20 +51,7 @@ pub struct Batches {
 /// When the header is not valid, the bytes are not one batch, or the batch is compressed. Malformed records
 /// are errors of the iterator.
 pub fn records(batch: &[u8]) -> Result<Records<'_>, BatchError> {
-    let header = BatchHeader::parse(batch)?;
-    let (expected_bytes, found_bytes) = (header.size_bytes(), batch.len());
-    if found_bytes < expected_bytes {
-        return Err(BatchError::Truncated {
-            expected_bytes,
-            found_bytes,
-        });
-    }
-    if found_bytes > expected_bytes {
-        return Err(BatchError::TrailingBytes {
-            expected_bytes,
-            found_bytes,
-        });
-    }
+    let header = BatchHeader::parse_whole(batch)?;
     if header.compression() != Compression::None {
         return Err(BatchError::Compressed {
             compression: header.compression(),
