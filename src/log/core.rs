@@ -226,7 +226,7 @@ impl Core {
         sequence: Sequence,
     ) -> Result<Driven, LogFailed> {
         self.check_running()?;
-        let _guard = FailOnPanic(&self.progress);
+        let _guard = FailOnPanic::new(&self.progress);
         let driven = loop {
             // Submitting comes before leaving, so that the device works while the next driver wakes up.
             let submitted = writer.submit(&self.queue).map_err(|error| self.fail(&error))?;
@@ -285,7 +285,7 @@ impl Core {
     pub fn flush(&self) -> Result<FlushOutcome, LogFailed> {
         let mut flusher = self.lock_flusher();
         self.check_running()?;
-        let _guard = FailOnPanic(&self.progress);
+        let _guard = FailOnPanic::new(&self.progress);
         let lsn = self.published_lsn.load(Ordering::Acquire);
         self.unflushed_bytes.store(0, Ordering::Release);
         let dirty = std::mem::take(&mut *self.lock_dirty());
@@ -391,12 +391,26 @@ impl Core {
 
 /// Stops the log when its thread panics: those who wait must hear of it, and what was half done is not gone on
 /// with.
-struct FailOnPanic<'a>(&'a Progress);
+struct FailOnPanic<'a> {
+    progress: &'a Progress,
+    /// A caller may use the log while it unwinds already, in a destructor: that panic is none of the log's.
+    was_panicking: bool,
+}
+
+impl FailOnPanic<'_> {
+    fn new(progress: &Progress) -> FailOnPanic<'_> {
+        let was_panicking = std::thread::panicking();
+        FailOnPanic {
+            progress,
+            was_panicking,
+        }
+    }
+}
 
 impl Drop for FailOnPanic<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.fail("a thread of the log panicked");
+        if std::thread::panicking() && !self.was_panicking {
+            self.progress.fail("a thread of the log panicked");
         }
     }
 }
@@ -523,5 +537,28 @@ mod tests {
         let driving = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| append.wait()));
         assert!(driving.is_err());
         assert_eq!(&*later.wait().unwrap_err().reason, "a thread of the log panicked");
+    }
+
+    #[test]
+    fn a_caller_that_unwinds_already_may_still_append() {
+        struct AppendsWhenDropped(Partition);
+        impl Drop for AppendsWhenDropped {
+            fn drop(&mut self) {
+                self.0.append(batch()).unwrap().wait().unwrap();
+            }
+        }
+        let core = Arc::new(core());
+        let partition = Partition {
+            state: Arc::clone(&core.metadata),
+            core: Arc::clone(&core),
+            uses_reserve: false,
+        };
+        let last_words = AppendsWhenDropped(partition.clone());
+        let unwound = std::panic::catch_unwind(std::panic::AssertUnwindSafe(move || {
+            let _last_words = last_words;
+            panic!("planted");
+        }));
+        assert!(unwound.is_err());
+        assert_eq!(partition.append(batch()).unwrap().wait().unwrap(), Offset(1));
     }
 }
