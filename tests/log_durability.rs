@@ -170,7 +170,11 @@ fn a_device_that_lost_flushed_writes_is_refused_until_the_loss_is_accepted() {
     let OpenError::LostWrites { found, expected, .. } = refused else {
         panic!("{refused:?}")
     };
-    assert_eq!((found, expected), (2, 7), "two topics; three records, a deletion, the claim");
+    assert_eq!(
+        (found, expected),
+        (2, 7),
+        "two topics; three records, a deletion, the claim"
+    );
     assert_eq!(disk.fingerprint(), before, "nothing was changed");
     let accepting = LogOptions {
         accept_lost_writes: true,
