@@ -52,6 +52,7 @@ mod log;
 mod options;
 mod partition;
 mod partition_state;
+mod places;
 mod producers;
 mod recovery;
 mod tail;
