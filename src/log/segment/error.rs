@@ -208,6 +208,11 @@ impl SegmentError {
         }
     }
 
+    /// Whether only something derived is wrong, which is made again from the batches.
+    pub fn is_derived(&self) -> bool {
+        matches!(self, SegmentError::IndexDamaged { .. })
+    }
+
     /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps.
     pub fn is_storage_full(&self) -> bool {
         matches!(self, SegmentError::Io { source, .. }

@@ -242,6 +242,16 @@ impl Indexes {
             .map(|max| self.base_offset.plus(max.relative_offset.into()))
     }
 
+    /// The offset entry of that number.
+    pub(super) fn offset_entry(&self, index: usize) -> Option<OffsetEntry> {
+        self.offsets.get(index).copied()
+    }
+
+    /// The time entry of that number.
+    pub(super) fn time_entry(&self, index: usize) -> Option<TimeEntry> {
+        self.times.get(index).copied()
+    }
+
     /// The last offset entry.
     pub(super) fn last_offset_entry(&self) -> Option<OffsetEntry> {
         self.offsets.last().copied()

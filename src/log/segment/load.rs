@@ -143,7 +143,7 @@ fn complete(
 }
 
 /// The bytes of an index file; a missing one is empty. An unreadable one is as good as missing.
-fn read_index(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, SegmentError> {
+pub(super) fn read_index(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, SegmentError> {
     let file = match disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

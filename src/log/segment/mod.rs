@@ -23,6 +23,7 @@ mod sealing;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod walk;
 mod writer;
 
@@ -31,6 +32,7 @@ pub use error::{FileOperation, SegmentError};
 pub use place::SegmentPlace;
 pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
+pub use verify::{FINDINGS_MAX, SegmentReport, Verification, verify_active, verify_closed, verify_partition};
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
 

@@ -1,6 +1,7 @@
 //! Segments over the simulated disk: a naive model, recovery from every power cut, and damage.
 
 mod seals;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
