@@ -23,6 +23,7 @@ mod sealing;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod unsealed;
 mod verify;
 mod walk;
 mod writer;

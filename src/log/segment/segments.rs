@@ -34,6 +34,8 @@ pub struct Segments {
     closed: Mutex<VecDeque<Arc<OpenSegment>>>,
     /// Held across I/O: only the flusher takes it.
     writer: Mutex<Writer>,
+    /// Held while files of closed segments are replaced or removed. Nobody who holds it waits for the writer.
+    maintenance: Mutex<()>,
     /// Makes names of temporary files unique.
     temporaries: AtomicU64,
     /// What is wrong with the bytes behind the end that was searched.
@@ -65,8 +67,8 @@ pub(super) enum SealState {
     Sealed,
     /// There is none yet.
     Unsealed,
-    /// There is none, and the segment was found to be damaged.
-    Refused,
+    /// There is none and nobody makes one: the writer is about to, or the segment is damaged.
+    Withheld,
 }
 
 impl Segments {
@@ -129,6 +131,7 @@ impl Segments {
             }),
             closed: Mutex::default(),
             writer: Mutex::new(writer),
+            maintenance: Mutex::default(),
             temporaries: AtomicU64::new(0),
             torn: Mutex::new(torn),
         })
@@ -281,6 +284,18 @@ impl Segments {
         open.retain(|segment| segment.base_offset != base_offset);
     }
 
+    /// Takes note that a segment is not to be sealed.
+    pub(super) fn refuse_seal(&self, base_offset: Offset) {
+        if let Some(segment) = self.layout_mut().closed_segment(base_offset) {
+            segment.seal = SealState::Withheld;
+        }
+    }
+
+    /// Keeps others from replacing or removing closed segments.
+    pub(super) fn maintain(&self) -> MutexGuard<'_, ()> {
+        self.maintenance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn measure(&self, base_offset: Offset) -> Option<u64> {
         let path = SegmentPaths::new(&self.place.dir, base_offset).log;
         let size_bytes = self
@@ -420,7 +435,8 @@ impl Segments {
         self.replace_file(&segment.paths.time_index, &times)
     }
 
-    fn replace_file(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), SegmentError> {
+    /// Replaces or makes a file whose content is durable when this returns, but not its name.
+    pub(super) fn replace_file(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), SegmentError> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
         let mut temporary = path.to_owned().into_os_string();
         temporary.push(format!(".{number}{TEMPORARY_SUFFIX}"));
@@ -480,7 +496,7 @@ impl ClosedSegment {
             base_offset: segment.base_offset,
             size_bytes: Some(extent.end),
             max_timestamp: Some(extent.indexes.max_timestamp()),
-            seal: SealState::Unsealed,
+            seal: SealState::Withheld,
         }
     }
 }

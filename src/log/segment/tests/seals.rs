@@ -359,3 +359,78 @@ fn a_missing_last_segment_is_found_by_the_seal_before_it() {
     found.sync().unwrap();
     assert!(files(&image) == files(&disk));
 }
+
+#[test]
+fn segments_without_seals_are_checked_and_sealed_as_they_would_have_been() {
+    let disk = SimulatedDisk::new(1);
+    let segments = empty(&disk);
+    let batches = many(60);
+    segments.append(&batches).unwrap();
+    segments.sync().unwrap();
+    let flushed = Some(segments.flushed());
+    let complete = files(&disk);
+    let bases = segment_names(&disk);
+    assert_eq!(segments.seal_next().unwrap(), None);
+    let seal_all = |image: &SimulatedDisk| {
+        let segments = open(image, flushed).unwrap();
+        let sealed: Vec<_> = std::iter::from_fn(|| segments.seal_next().unwrap()).collect();
+        check_model(&segments, &batches);
+        sealed
+    };
+    let image = disk.crash_keeping_none();
+    remove(&image, ".seal");
+    assert_eq!(seal_all(&image), bases[..bases.len() - 1]);
+    let closed = |files: Vec<(String, Vec<u8>)>| -> Vec<_> {
+        let last = format!("{:020}", flushed.unwrap().segment.0);
+        files
+            .into_iter()
+            .filter(|(name, _)| !name.starts_with(&last))
+            .collect()
+    };
+    assert!(
+        closed(files(&image.crash_keeping_none())) == closed(complete.clone()),
+        "without seals"
+    );
+
+    let image = disk.crash_keeping_none();
+    for suffix in ["index", "seal"] {
+        image
+            .remove_file(&Path::new(DIR).join(format!("{:020}.{suffix}", bases[1].0)))
+            .unwrap();
+    }
+    assert_eq!(seal_all(&image), [bases[1]]);
+    assert!(
+        closed(files(&image.crash_keeping_none())) == closed(complete),
+        "without one"
+    );
+}
+
+#[test]
+fn a_changed_segment_does_not_get_a_new_seal() {
+    let disk = SimulatedDisk::new(1);
+    let segments = empty(&disk);
+    let batches = many(60);
+    segments.append(&batches).unwrap();
+    segments.sync().unwrap();
+    let flushed = Some(segments.flushed());
+    let base = segment_names(&disk)[1];
+    let seal = format!("{:020}.seal", base.0);
+    let rest = |image: &SimulatedDisk| {
+        image.remove_file(&Path::new(DIR).join(&seal)).unwrap();
+        let segments = open(image, flushed).unwrap();
+        let error = segments.seal_next().unwrap_err();
+        assert_eq!(segments.seal_next().unwrap(), None, "told once");
+        assert!(!files(image).iter().any(|(name, _)| *name == seal));
+        error
+    };
+    let image = disk.crash_keeping_none();
+    overwrite(&image, &format!("{:020}.log", base.0), 70, &[0xee]);
+    assert!(matches!(
+        rest(&image),
+        SegmentError::CorruptBatch { position: 0, .. }
+    ));
+    // The epoch is under no batch's checksum.
+    let image = disk.crash_keeping_none();
+    overwrite(&image, &format!("{:020}.log", base.0), 12, &[0xee]);
+    assert!(matches!(rest(&image), SegmentError::LinkBroken { .. }));
+}
