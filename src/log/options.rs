@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::io::BLOCK_SIZE_BYTES;
 use super::journal::file_size_min_bytes;
+use super::segment::OPEN_SEGMENTS_MAX;
 
 /// Largest record batch by default. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
 pub const BATCH_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -40,6 +41,8 @@ pub struct LogOptions {
     pub journal_file_size_bytes: u64,
     /// Size at which a partition begins its next segment.
     pub segment_size_max_bytes: u64,
+    /// Most segments whose files are open at a time; fewer where the process may have few descriptors.
+    pub open_segments_max: usize,
     /// Unflushed bytes at which the flusher begins.
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
@@ -53,6 +56,7 @@ impl Default for LogOptions {
             batch_size_max_bytes: BATCH_SIZE_MAX_BYTES,
             journal_file_size_bytes: JOURNAL_FILE_SIZE_BYTES,
             segment_size_max_bytes: SEGMENT_SIZE_MAX_BYTES,
+            open_segments_max: OPEN_SEGMENTS_MAX,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
         }

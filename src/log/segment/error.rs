@@ -213,9 +213,10 @@ impl SegmentError {
         matches!(self, SegmentError::IndexDamaged { .. })
     }
 
-    /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps.
+    /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps. A failed sync is
+    /// not meant: what it lost cannot be told.
     pub fn is_storage_full(&self) -> bool {
-        matches!(self, SegmentError::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+        matches!(self, SegmentError::Io { operation, source, .. }
+            if *operation != FileOperation::Sync && matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 }

@@ -8,6 +8,7 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod cache;
 mod chunks;
 mod error;
 mod file;
@@ -28,6 +29,7 @@ mod verify;
 mod walk;
 mod writer;
 
+pub use cache::{OPEN_SEGMENTS_MAX, SegmentCache};
 pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
 pub use error::{FileOperation, SegmentError};
 pub use place::SegmentPlace;

@@ -65,6 +65,7 @@ fn place(disk: &SimulatedDisk) -> SegmentPlace {
         store: StoreId(1),
         partition: PartitionId(7),
         options: OPTIONS,
+        cache: Arc::new(SegmentCache::new(2)),
     }
 }
 
