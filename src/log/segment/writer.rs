@@ -97,9 +97,17 @@ impl Writer {
     pub(super) fn append(
         &mut self,
         segments: &Segments,
-        mut batches: &[StoredBatch],
+        batches: &[StoredBatch],
     ) -> Result<(), SegmentError> {
         self.check_sync(&segments.place)?;
+        let result = self.append_runs(segments, batches);
+        if let Err(error) = &result {
+            self.has_sync_failed = error.is_failed_sync();
+        }
+        result
+    }
+
+    fn append_runs(&mut self, segments: &Segments, mut batches: &[StoredBatch]) -> Result<(), SegmentError> {
         while let Some(first) = batches.first() {
             self.prepare(segments, first)?;
             let count = self.write_run(segments, batches)?;
@@ -108,13 +116,7 @@ impl Writer {
         if let Some(active) = &mut self.active {
             active.store_indexes(&segments.place)?;
         }
-        if segments.place.cache.is_crowded() {
-            // Ten thousand partitions that are flushed together would have as many files open.
-            let synced = self.sync_data();
-            self.has_sync_failed = synced.is_err();
-            synced?;
-        }
-        Ok(())
+        self.make_room(segments)
     }
 
     pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
@@ -161,6 +163,15 @@ impl Writer {
         Ok(())
     }
 
+    /// Syncs data early where too many files wait for it: ten thousand partitions that are flushed together would
+    /// have as many open.
+    fn make_room(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        if segments.place.cache.is_crowded() {
+            return self.sync_data();
+        }
+        Ok(())
+    }
+
     /// Syncs the data files, which then may be closed.
     fn sync_data(&mut self) -> Result<(), SegmentError> {
         for file in self.unsynced.drain(..).chain(self.written.take()) {
@@ -191,6 +202,7 @@ impl Writer {
             )
         {
             self.close_active(segments)?;
+            self.make_room(segments)?;
             self.active = Some(create(segments, batch.base_offset)?);
             self.is_folder_dirty = true;
         }
