@@ -10,6 +10,7 @@
 
 mod cache;
 mod chunks;
+mod cursor;
 mod error;
 mod file;
 mod headers;
@@ -31,7 +32,9 @@ mod writer;
 
 pub use cache::{OPEN_SEGMENTS_MAX, SegmentCache};
 pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
+pub use cursor::Cursor;
 pub use error::{FileOperation, SegmentError};
+pub use paths::log_path;
 pub use place::SegmentPlace;
 pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
