@@ -55,6 +55,7 @@ mod log;
 mod options;
 mod partition;
 mod partition_state;
+mod places;
 mod producers;
 mod recovery;
 mod retained;
