@@ -54,6 +54,8 @@ mod partition;
 mod partition_state;
 mod producers;
 mod recovery;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tail;
 mod threads;
 mod topic;

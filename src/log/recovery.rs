@@ -72,7 +72,7 @@ pub fn open(
     let options = options.fitted_to(disk_size_bytes);
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
-    let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    let (mut checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
     let mut found = replay(
         &*disk,
         &journal,
@@ -111,7 +111,7 @@ pub fn open(
 
     // Everything is decided; from here on the folder is written.
     sync_journal(&*disk, &journal, &found)?;
-    checkpoint_files.sync()?;
+    checkpoint_files.secure(&*disk)?;
     sync_folder(&*disk, folder)?;
     remove_left_overs(&*disk, folder, &partitions);
     let device: Arc<dyn DurableWriter> = Arc::from(
@@ -355,8 +355,11 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
     match disk.open(&path, OpenMode::Read) {
         Ok(file) => {
             let mut bytes = [0; STORE_SIZE_BYTES];
-            let read = file.read_at(&mut bytes, 0);
-            let store = read.ok().and_then(|()| decode_store(&bytes));
+            let store = match file.read_at(&mut bytes, 0) {
+                Ok(()) => decode_store(&bytes),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+                Err(error) => return Err(io_error("read", &path)(error)),
+            };
             store.ok_or_else(|| OpenError::Store {
                 path: folder.to_path_buf(),
                 what: "damaged",
@@ -379,7 +382,8 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
             let store = StoreId(environment.random.next_u64());
             // From the first batch on there is a checkpoint: one that is missing later was lost, and then the
             // segments must be intact to their end.
-            let (checkpoint_files, _) = CheckpointFiles::open(&**disk, folder, store)?;
+            let (mut checkpoint_files, _) = CheckpointFiles::open(&**disk, folder, store)?;
+            checkpoint_files.secure(&**disk)?;
             checkpoint_files.write(&Checkpoint {
                 number: 1,
                 ..Checkpoint::default()
