@@ -6,6 +6,7 @@ use super::batch::{BatchError, BatchHeader};
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionCheckpoint};
 use super::journal::Lsn;
 use super::partition_state::PartitionState;
+use super::planted::{self, Bug};
 use super::producers::ProducerTable;
 use super::segment::SegmentError;
 
@@ -76,10 +77,12 @@ impl Flusher {
                 source,
             };
             let segments = partition.segments().map_err(segment_error)?;
-            segments.sync().map_err(segment_error)?;
+            if !planted::is(Bug::CheckpointBeforeSync) {
+                segments.sync().map_err(segment_error)?;
+            }
             self.entry(partition).flushed = segments.flushed();
         }
-        match self.save(lsn) {
+        match self.save(lsn + u64::from(planted::is(Bug::CheckpointAhead))) {
             Ok(()) => {}
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
             Err(error) => return Err(error.into()),
@@ -119,7 +122,9 @@ impl Flusher {
                 partition: partition.id(),
                 source,
             })?;
-            entry.producers.apply(&header, batch.base_offset);
+            if !planted::is(Bug::ForgetProducersInCheckpoint) {
+                entry.producers.apply(&header, batch.base_offset);
+            }
         }
         appended.map_err(segment_error)
     }

@@ -10,6 +10,7 @@ use super::catalog::{self, PARTITIONS_PER_TOPIC_MAX, TopicRecord, is_valid_name}
 use super::core::Core;
 use super::io::{Environment, WritePath};
 use super::partition_state::PartitionState;
+use super::planted::{self, Bug};
 use super::recovery::{self, Recovered};
 use super::threads;
 use super::{LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec};
@@ -143,6 +144,11 @@ impl Log {
         let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
         })?;
+        if planted::is(Bug::DeleteBeforeLogging) {
+            for partition in &topic.partitions {
+                let _ = core.environment.disk.remove_dir_all(partition.state.folder());
+            }
+        }
         self.log_topic(name, None)?;
         core.topics
             .write()

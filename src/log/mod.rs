@@ -52,6 +52,10 @@ mod log;
 mod options;
 mod partition;
 mod partition_state;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod producers;
 mod recovery;
 #[cfg(feature = "simulation")]

@@ -12,6 +12,7 @@ use super::batch::{BatchHeader, StoredBatch};
 use super::checkpoint::PartitionCheckpoint;
 use super::io::Disk;
 use super::journal::{Entry, Queue, Sequence};
+use super::planted::{self, Bug};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{FlushedPosition, SegmentError, SegmentOptions, Segments};
 use super::tail::Tail;
@@ -171,6 +172,9 @@ impl PartitionState {
 
     /// Offset behind the last durable record.
     pub fn high_watermark(&self) -> Offset {
+        if planted::is(Bug::ServeAboveWatermark) {
+            return lock(&self.end).next_offset;
+        }
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
@@ -235,7 +239,9 @@ impl PartitionState {
             return Err(end.next_offset);
         }
         end.next_offset = batch.next_offset;
-        end.producers.apply(header, batch.base_offset);
+        if !planted::is(Bug::ForgetProducersOnReplay) {
+            end.producers.apply(header, batch.base_offset);
+        }
         drop(end);
         Ok(self.publish(batch))
     }

@@ -17,6 +17,7 @@ use super::io::{Disk, DurableWriter, Environment, OpenMode};
 use super::journal::{JournalFiles, Replay, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
 use super::partition_state::{PartitionPlace, PartitionState};
+use super::planted::{self, Bug};
 use super::segment::SegmentOptions;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
@@ -57,15 +58,18 @@ pub fn open(
     let disk = Arc::clone(&environment.disk);
     disk.create_dir_all(folder)
         .map_err(io_error("create the data folder", folder))?;
-    let lock = disk
-        .lock(&folder.join(LOCK_FILE))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::Locked {
-                path: folder.to_path_buf(),
-                holder: error.to_string(),
-            },
-            _ => io_error("lock", &folder.join(LOCK_FILE))(error),
-        })?;
+    let lock_file = if planted::is(Bug::IgnoreLock) {
+        folder.join(environment.random.next_u64().to_string())
+    } else {
+        folder.join(LOCK_FILE)
+    };
+    let lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked {
+            path: folder.to_path_buf(),
+            holder: error.to_string(),
+        },
+        _ => io_error("lock", &folder.join(LOCK_FILE))(error),
+    })?;
     let disk_size_bytes = disk
         .size_bytes(folder)
         .map_err(io_error("ask for the size of", folder))?;
@@ -73,6 +77,9 @@ pub fn open(
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
     let (mut checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    if planted::is(Bug::WriteBeforeDecision) {
+        checkpoint_files.secure(&*disk)?;
+    }
     let mut found = replay(
         &*disk,
         &journal,
@@ -216,6 +223,7 @@ impl Opening<'_> {
             // Only what is in the journal was ever being written to a segment: a torn write can be repeated.
             if let Some(source) = segments.take_torn()
                 && state.high_watermark() == flushed.next_offset
+                && !planted::is(Bug::AcceptTornSegment)
             {
                 return Err(OpenError::Segment {
                     partition: *id,
@@ -301,7 +309,7 @@ fn read_catalog(metadata: &PartitionState) -> Result<Catalog, OpenError> {
 /// What a killed process wrote, and the names that it gave, may be in caches only: nothing is served, and no
 /// file is written over that a lost checkpoint would need, before they are durable.
 fn sync_journal(disk: &dyn Disk, folder: &Path, found: &Replay) -> Result<(), OpenError> {
-    for (path, _) in &found.needed {
+    for (path, _) in found.needed.iter().filter(|_| !planted::is(Bug::SkipJournalSync)) {
         let synced = disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync());
         synced.map_err(io_error("sync", path))?;
     }

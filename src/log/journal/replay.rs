@@ -8,6 +8,7 @@ use super::JournalError;
 use super::frame::{FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries};
 use crate::log::StoreId;
 use crate::log::io::{BLOCK_SIZE_BYTES, Disk, OpenMode};
+use crate::log::planted::{self, Bug};
 
 /// What the journal holds behind the checkpoint.
 #[derive(Debug, Default)]
@@ -47,7 +48,9 @@ pub fn replay(
     checkpoint_lsn: Option<Lsn>,
 ) -> Result<Replay, JournalError> {
     let (mut files, mut free) = read_headers(disk, folder, store)?;
-    files.sort_by_key(|file| file.header.sequence);
+    if !planted::is(Bug::OrderFilesByName) {
+        files.sort_by_key(|file| file.header.sequence);
+    }
     let Some(newest) = files.last() else {
         return match checkpoint_lsn {
             Some(lsn) if lsn > 0 => Err(JournalError::Missing {
@@ -106,7 +109,7 @@ fn read_headers(
         let path = folder.join(name);
         let bytes = read_file(disk, &path, HEADER_SIZE_BYTES)?;
         match FileHeader::decode(&bytes) {
-            Some(header) if header.store != store => {
+            Some(header) if header.store != store && !planted::is(Bug::IgnoreStoreId) => {
                 return Err(JournalError::Foreign {
                     path,
                     found: header.store,
@@ -157,9 +160,11 @@ fn read_files(
     let mut last_crc = first.header.previous_crc;
     for (index, file) in files.iter().enumerate() {
         let chained = file.header.first_lsn == last_lsn + 1
-            && file.header.previous_crc == last_crc
+            && (file.header.previous_crc == last_crc || planted::is(Bug::IgnoreChecksumChain))
             && file.header.sequence == first.header.sequence + index as u32;
-        if !chained {
+        if !chained && planted::is(Bug::StepOverMissingFile) {
+            (last_lsn, last_crc) = (file.header.first_lsn - 1, file.header.previous_crc);
+        } else if !chained {
             // The file before ended early, or a file between the two is missing.
             let path = files[index - 1].path.clone();
             return Err(JournalError::Damaged {
@@ -186,7 +191,8 @@ fn read_files(
                     position: position as u64,
                     lsn: frame.lsn,
                 })?;
-                replay.entries.extend(found);
+                let skipped = usize::from(planted::is(Bug::SkipFirstBatchOfGroup));
+                replay.entries.extend(found.into_iter().skip(skipped));
             }
             (last_lsn, last_crc) = (frame.lsn, crc);
             position += frame.size_bytes();
@@ -217,9 +223,10 @@ fn next_frame(
     last_crc: u32,
 ) -> Option<(FrameHeader, u32)> {
     let (frame, crc) = FrameHeader::decode(bytes.get(position..)?)?;
-    let expected =
-        belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
-    expected.then_some((frame, crc))
+    let expected = belongs_at(&frame, position, file)
+        && frame.lsn == last_lsn + 1
+        && (frame.previous_crc == last_crc || planted::is(Bug::IgnoreChecksumChain));
+    (expected || planted::is(Bug::TrustStaleFrames)).then_some((frame, crc))
 }
 
 fn belongs_at(frame: &FrameHeader, position: usize, file: &FileHeader) -> bool {
@@ -231,6 +238,9 @@ fn belongs_at(frame: &FrameHeader, position: usize, file: &FileHeader) -> bool {
 
 /// Refuses an end that a later frame of the same run contradicts.
 fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
+    if planted::is(Bug::SkipWatermarkCheck) {
+        return Ok(());
+    }
     for position in (end..bytes.len()).step_by(BLOCK_SIZE_BYTES) {
         let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else {
             continue;

@@ -13,6 +13,7 @@ use crate::log::StoreId;
 use crate::log::batch::{StoredBatch, write_base_offset};
 use crate::log::io::aligned::BufferPool;
 use crate::log::io::{BLOCK_SIZE_BYTES, Completion, DurableWriter};
+use crate::log::planted::{self, Bug};
 
 /// Groups in flight at most. 4: the device reaches its rate with 256 KiB writes (1.5 GB/s against 1.0 with
 /// one), and a torn end stays within four groups.
@@ -21,6 +22,10 @@ pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
 /// A group takes no further batch beyond this size; one larger batch still makes a group. 1 MiB: the
 /// device's rate is flat from 256 KiB on, and one write stays near 0.5 ms.
 pub const GROUP_SIZE_MAX_BYTES: usize = 1024 * 1024;
+
+/// A group takes no further batch beyond this share of its file, so that a small journal has several groups in
+/// flight too.
+const GROUPS_PER_FILE_MIN: u64 = 8;
 
 /// Smallest journal file that holds the largest batch: its header block and that batch alone in a frame.
 pub const fn file_size_min_bytes(batch_size_max_bytes: usize) -> u64 {
@@ -154,11 +159,13 @@ impl<T> Writer<T> {
         let waited = self.device.wait(&mut self.completions);
         waited.map_err(|source| self.write_error(source))?;
         for completion in std::mem::take(&mut self.completions) {
-            completion.result.map_err(|source| self.write_error(source))?;
+            if !planted::is(Bug::IgnoreWriteError) {
+                completion.result.map_err(|source| self.write_error(source))?;
+            }
             if let Some(group) = self
                 .in_flight
                 .iter_mut()
-                .find(|group| group.lsn == completion.token)
+                .find(|group| group.lsn == completion.token || planted::is(Bug::CompleteTheOldestGroup))
             {
                 group.durable = true;
             }
@@ -245,7 +252,9 @@ impl<T> Writer<T> {
     fn submit_group(&mut self, queue: &Queue<T>, first_size_bytes: usize) -> Result<(), JournalError> {
         let room = usize::try_from(self.room_bytes()).unwrap_or(usize::MAX) - HEADER_SIZE_BYTES;
         let mut entries = Vec::new();
-        let limit = GROUP_SIZE_MAX_BYTES.min(room).max(first_size_bytes);
+        let file_size_bytes = self.current.as_ref().map_or(0, |current| current.file.size_bytes);
+        let share = usize::try_from(file_size_bytes / GROUPS_PER_FILE_MIN).unwrap_or(usize::MAX);
+        let limit = GROUP_SIZE_MAX_BYTES.min(share).min(room).max(first_size_bytes);
         let (payload_bytes, last_sequence) = queue.take(limit, &mut entries);
         let Some(current) = &self.current else {
             unreachable!("a file was begun before a group is written")
@@ -255,7 +264,11 @@ impl<T> Writer<T> {
             incarnation: self.start.incarnation,
             file_sequence: current.sequence,
             lsn: self.next_lsn,
-            durable_upto: self.durable_lsn,
+            durable_upto: if planted::is(Bug::ClaimGroupsInFlight) {
+                self.next_lsn - 1
+            } else {
+                self.durable_lsn
+            },
             block: (current.position / BLOCK_SIZE_BYTES as u64) as u32,
             previous_crc: self.previous_crc,
             payload_length: payload_bytes as u32,

@@ -29,6 +29,8 @@ pub(super) struct Found {
     pub(super) known_losses: u64,
     /// Reads that the log refused.
     pub(super) refusals: u64,
+    /// Batches of another partition that were served: see [`check_batch`].
+    pub(super) known_strangers: u64,
 }
 
 /// Reads everything that `log` holds and compares it with `model`.
@@ -99,8 +101,8 @@ fn check_partitions(
     for (number, (index, partition)) in topic.partitions.clone().zip(&handle.partitions).enumerate() {
         let known = &model.partitions[index];
         let place = || format!("partition {number} of {}", topic.name);
-        let (end, refusals) =
-            read_all(partition, known, terms).map_err(|violation| violation.at(&place()))?;
+        let end =
+            read_all(partition, known, model, terms, found).map_err(|violation| violation.at(&place()))?;
         let floor = model.floor(index, terms.trust);
         if end < floor {
             return Err(Violation::new(format!(
@@ -112,13 +114,18 @@ fn check_partitions(
             found.known_losses += 1;
         }
         found.ends[index] = end;
-        found.refusals += refusals;
     }
     Ok(())
 }
 
-/// Reads a partition from its beginning to its high watermark; returns that end and the number of refused reads.
-fn read_all(partition: &log::Partition, known: &Partition, terms: Terms) -> Result<(u64, u64), Violation> {
+/// Reads a partition from its beginning to its high watermark, and returns that.
+fn read_all(
+    partition: &log::Partition,
+    known: &Partition,
+    model: &Model,
+    terms: Terms,
+    found: &mut Found,
+) -> Result<u64, Violation> {
     let end = partition.high_watermark().0;
     if partition.log_start() != Offset::ZERO {
         return Err(Violation::new(format!("begins at {}", partition.log_start())));
@@ -129,12 +136,17 @@ fn read_all(partition: &log::Partition, known: &Partition, terms: Terms) -> Resu
             "ends at {end}, and {submitted} was submitted"
         )));
     }
-    let (mut next, mut refusals) = (0, 0);
+    let strangers_of = terms.may_refuse.then_some(model);
+    let mut next = 0;
     while next < end {
         match partition.read(Offset(next), terms.step_bytes) {
-            Ok(slices) => next = check_slices(&slices, known, next, end)?,
+            Ok(slices) => {
+                let (after, strangers) = check_slices(&slices, known, next, end, strangers_of)?;
+                found.known_strangers += strangers;
+                next = after;
+            }
             Err(_) if terms.may_refuse => {
-                refusals += 1;
+                found.refusals += 1;
                 next = known.batches[known.index_of(next)].next;
             }
             Err(error) => {
@@ -145,17 +157,19 @@ fn read_all(partition: &log::Partition, known: &Partition, terms: Terms) -> Resu
             }
         }
     }
-    Ok((end, refusals))
+    Ok(end)
 }
 
-/// Compares what a read from `from` gave with what was submitted; returns the offset behind it.
+/// Compares what a read from `from` gave with what was submitted; returns the offset behind it, and how many
+/// batches are those of another partition.
 pub(super) fn check_slices(
     slices: &[Bytes],
     known: &Partition,
     from: u64,
     high_watermark: u64,
-) -> Result<u64, Violation> {
-    let mut next = from;
+    strangers_of: Option<&Model>,
+) -> Result<(u64, u64), Violation> {
+    let (mut next, mut strangers) = (from, 0);
     let mut index = known.index_of(from);
     for slice in slices {
         for found in batch::batches(slice) {
@@ -165,7 +179,7 @@ pub(super) fn check_slices(
                     "serves a batch at {next} that was never sent"
                 )));
             };
-            check_batch(expected, &bytes)?;
+            strangers += u64::from(check_batch(expected, &bytes, strangers_of)?);
             next = expected.next;
             index += 1;
         }
@@ -180,12 +194,24 @@ pub(super) fn check_slices(
             "serves up to {next}, above its end {high_watermark}"
         )));
     }
-    Ok(next)
+    Ok((next, strangers))
 }
 
-pub(super) fn check_batch(expected: &Batch, found: &[u8]) -> Result<(), Violation> {
+/// Compares a batch with the one that was sent; true if it is another partition's.
+///
+/// A batch does not name its partition, and a segment that is not sealed nothing but its batches: where content
+/// is misplaced from the same offset of another partition, nothing can tell.
+pub(super) fn check_batch(
+    expected: &Batch,
+    found: &[u8],
+    strangers_of: Option<&Model>,
+) -> Result<bool, Violation> {
     if expected.is_stored_as(found) {
-        return Ok(());
+        return Ok(false);
+    }
+    let mut others = strangers_of.iter().flat_map(|model| &model.partitions);
+    if others.any(|other| other.batches.iter().any(|batch| batch.is_stored_as(found))) {
+        return Ok(true);
     }
     let base = expected.base;
     Err(Violation::new(format!(

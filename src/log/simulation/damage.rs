@@ -5,13 +5,45 @@ use std::path::{Path, PathBuf};
 use super::model::Trust;
 use super::run::{FOLDER, Run};
 use crate::log::io::sim::Damage;
+use crate::log::io::{Disk, OpenMode};
+
+/// What may happen to content at rest.
+#[derive(Clone, Copy, Debug)]
+enum AtRest {
+    Nothing,
+    Somewhere,
+    /// A file of an earlier time is put in place of the newer.
+    Stale,
+    /// A journal file of another store is.
+    Foreign,
+    /// A journal file of a copy of this store that went its own way is.
+    Diverged,
+    SegmentWithoutCheckpoint,
+}
 
 impl Run {
     /// Damages the disk in some of all cases, and lowers what is asked of the log by what was damaged.
     pub(super) fn damage_at_rest(&mut self) {
-        if !self.dice.chance(50) {
-            return;
+        let kind = self.dice.weighted(&[
+            (AtRest::Nothing, 45),
+            (AtRest::Somewhere, 35),
+            (AtRest::Stale, 5),
+            (AtRest::Foreign, 5),
+            (AtRest::Diverged, 5),
+            (AtRest::SegmentWithoutCheckpoint, 5),
+        ]);
+        match kind {
+            AtRest::Nothing => {}
+            AtRest::Somewhere => self.damage_somewhere(),
+            AtRest::Stale => self.restore_stale_file(),
+            AtRest::Foreign => self.restore_foreign_file(),
+            AtRest::Diverged => self.restore_diverged_file(),
+            AtRest::SegmentWithoutCheckpoint => self.damage_segment_without_checkpoint(),
         }
+        self.skip_silent_faults();
+    }
+
+    fn damage_somewhere(&mut self) {
         let damage = self.dice.weighted(&[
             (Damage::BitFlip, 8),
             (Damage::UnreadableSector, 3),
@@ -20,19 +52,32 @@ impl Run {
             (Damage::RemovedFile, 2),
             (Damage::SwappedFiles, 2),
         ]);
-        // What was damaged may never have been synced: a crash has been, and this is the disk after it.
         let touched = self
             .disk
             .damage(damage, self.dice.number(), |path| path.starts_with(FOLDER));
         self.note(|| format!("damage: {damage:?} of {touched:?}"));
         self.settle_damage(damage, &touched);
-        if self.dice.chance(10) {
-            self.restore_stale_file();
+    }
+
+    /// Loses both checkpoints and flips a bit in a segment: its end must then be searched.
+    fn damage_segment_without_checkpoint(&mut self) {
+        for name in ["/data/checkpoint.0", "/data/checkpoint.1"] {
+            let file = self.disk.open(Path::new(name), OpenMode::ReadWrite);
+            let emptied = file.and_then(|file| {
+                file.truncate(0)?;
+                file.sync()
+            });
+            if emptied.is_err() {
+                return;
+            }
         }
+        let is_segment = |path: &Path| path.extension().is_some_and(|extension| extension == "log");
+        let touched = self.disk.damage(Damage::BitFlip, self.dice.number(), is_segment);
+        self.note(|| format!("damage: no checkpoints, and a bit of {touched:?}"));
+        self.distrust(Trust::Frames);
     }
 
     fn settle_damage(&mut self, damage: Damage, touched: &[PathBuf]) {
-        self.skip_silent_faults();
         // Indexes are derived: without them everything is there, and nothing is refused.
         if touched.is_empty() || touched.iter().all(|path| is_index(path)) {
             return;
@@ -44,30 +89,13 @@ impl Run {
         });
     }
 
-    /// Puts an older version of a file in place of the newer.
-    fn restore_stale_file(&mut self) {
-        let Some(backup) = self.backup.clone() else { return };
-        let files = backup.files();
-        if files.is_empty() {
-            return;
-        }
-        let path = &files[self.dice.index(files.len())];
-        if self.disk.replace_file(path, &backup, path) {
-            self.note(|| format!("damage: {} is of yesterday", path.display()));
-            self.skip_silent_faults();
-            if !is_index(path) {
-                self.distrust(Trust::Checkpoints);
-            }
-        }
-    }
-
     /// What the disk counted of damage at rest is judged here, not as a fault of an operation.
     fn skip_silent_faults(&mut self) {
         self.silent_seen = super::run::silent(&self.disk.faults_fired());
     }
 }
 
-fn is_index(path: &Path) -> bool {
+pub(super) fn is_index(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "index" || extension == "timeindex")
 }

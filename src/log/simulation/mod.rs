@@ -19,10 +19,13 @@
 //! the model. What a crash may do to it belongs into `Model` and `check.rs`.
 
 mod check;
+mod copies;
 mod damage;
 mod dice;
 mod many;
 mod model;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod recovery;
 mod report;
 mod run;
@@ -30,6 +33,8 @@ mod shape;
 mod step;
 
 pub use many::{Settings, simulate};
+#[cfg(feature = "planted-bugs")]
+pub use planted::{Hunt, hunt_all};
 pub use report::{Failure, Report};
 pub use run::replay;
 

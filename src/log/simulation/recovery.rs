@@ -36,6 +36,7 @@ impl Run {
     }
 
     fn end_process(&mut self, end: Option<End>) {
+        self.look_for_silent_faults();
         let end = end.unwrap_or_else(|| {
             self.dice
                 .weighted(&[(End::Kill, 3), (End::LoseAll, 2), (End::LoseSome, 4)])
@@ -167,6 +168,7 @@ impl Run {
         let found = verify(&log, &self.model, self.terms())?;
         self.tally.refusals += found.refusals;
         self.tally.known_losses += found.known_losses;
+        self.tally.known_strangers += found.known_strangers;
         self.note(|| format!("recovered {:?}", found.ends));
         if found.known_losses > 0 {
             // What was lost may come back, where a read and not the disk was wrong: nothing more can be asked.
@@ -176,8 +178,8 @@ impl Run {
         if self.dice.chance(25) {
             self.recover_twice(&found)?;
         }
-        if self.backup.is_none() || self.dice.chance(20) {
-            self.backup = (self.shape.weather == Weather::Damage).then(|| self.disk.crash_keeping_none());
+        if self.shape.weather == Weather::Damage {
+            self.keep_copies();
         }
         Ok(None)
     }

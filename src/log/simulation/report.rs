@@ -17,6 +17,7 @@ pub(super) struct Tally {
     pub(super) halts: u64,
     pub(super) refusals: u64,
     pub(super) known_losses: u64,
+    pub(super) known_strangers: u64,
     pub(super) faults: FaultCounts,
 }
 
@@ -29,6 +30,7 @@ impl Tally {
         self.halts += other.halts;
         self.refusals += other.refusals;
         self.known_losses += other.known_losses;
+        self.known_strangers += other.known_strangers;
         self.faults.merge(&other.faults);
     }
 }
@@ -94,6 +96,11 @@ impl Report {
         self.tally.known_losses
     }
 
+    /// Batches of another partition that were served where nothing on the disk could tell.
+    pub fn known_strangers(&self) -> u64 {
+        self.tally.known_strangers
+    }
+
     /// The faults that happened.
     pub fn faults(&self) -> &FaultCounts {
         &self.tally.faults
@@ -138,10 +145,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "after damage {} halts, {} refused reads, {} known losses",
+            "after damage {} halts, {} refused reads, {} known losses, {} known strangers",
             self.halts(),
             self.refusals(),
-            self.known_losses()
+            self.known_losses(),
+            self.known_strangers()
         )?;
         writeln!(f, "faults")?;
         for (name, count) in self.faults().iter() {

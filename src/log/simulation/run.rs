@@ -46,6 +46,8 @@ pub(super) struct Run {
     pub(super) silent_seen: u64,
     /// An earlier state of the disk: where stale files come from.
     pub(super) backup: Option<SimulatedDisk>,
+    /// The disk of a copy that went its own way: where files of another history come from.
+    pub(super) copy: Option<SimulatedDisk>,
     /// Numbers what is appended, so that no two batches are alike.
     pub(super) stamp: u64,
     pub(super) tally: Tally,
@@ -125,6 +127,7 @@ impl Run {
             errors_at_open: 0,
             silent_seen: 0,
             backup: None,
+            copy: None,
             stamp: 0,
             tally: Tally::default(),
             trace: is_traced.then(Vec::new),

@@ -67,10 +67,10 @@ impl Step {
             (Step::Read, 8),
             (Step::ReadTime, 2),
             (Step::Close, 3),
-            (Step::Crash, 3 + 3 * crashes),
+            (Step::Crash, 3 + crashes),
             (Step::Probe, 2 + 2 * crashes),
             (Step::OpenTwice, 1),
-            (Step::ArmFault, 6 * crashes + 6 * errors),
+            (Step::ArmFault, 12 * crashes + 3 * errors),
             (Step::ArmReadFault, 2 * errors + 3 * damage),
             (Step::Capacity, 3 * errors),
             (Step::ClockJump, 2),
@@ -462,8 +462,11 @@ impl Run {
         let errors = self.disk.errors_returned();
         match handle.read(Offset(from), size) {
             Ok(slices) if from < end => {
-                let next = check::check_slices(&slices, &self.model.partitions[partition], from, end)
+                let strangers_of = self.may_refuse.then_some(&self.model);
+                let known = &self.model.partitions[partition];
+                let (next, strangers) = check::check_slices(&slices, known, from, end, strangers_of)
                     .map_err(|violation| violation.at(&format!("partition {partition}")))?;
+                self.tally.known_strangers += strangers;
                 self.model.promise(partition, next);
                 Ok(())
             }
@@ -522,8 +525,14 @@ impl Run {
         let errors = self.disk.errors_returned();
         match (handle.batch_at_time(timestamp), expected) {
             (Ok(None), None) => Ok(()),
-            (Ok(Some(found)), Some(expected)) => check::check_batch(&expected, &found)
-                .map_err(|violation| violation.at(&format!("partition {partition} at time {}", timestamp.0))),
+            (Ok(Some(found)), Some(expected)) => {
+                let strangers_of = self.may_refuse.then_some(&self.model);
+                let strangers = check::check_batch(&expected, &found, strangers_of).map_err(|violation| {
+                    violation.at(&format!("partition {partition} at time {}", timestamp.0))
+                })?;
+                self.tally.known_strangers += u64::from(strangers);
+                Ok(())
+            }
             (Ok(found), expected) => Err(Violation::new(format!(
                 "partition {partition} has {} at time {}, want {:?}",
                 if found.is_some() { "a batch" } else { "nothing" },

@@ -384,8 +384,8 @@ impl File for SimulatedFile {
                 machine.fail_sync(self.node)?;
                 Err(machine.refuse(fault, FaultKind::SyncError))
             }
+            // What was to be synced is volatile still: the image that is taken of the dead machine chooses.
             Fault::TornWrite | Fault::PowerCut => {
-                machine.fail_sync(self.node)?;
                 machine.powered = false;
                 Err(power_cut())
             }
