@@ -37,6 +37,10 @@ pub enum Bug {
     IgnoreStoreId,
     /// Recovery serves what it read from the journal before it is durable.
     SkipJournalSync,
+    /// Recovery serves large writes that it found in segments before they are durable.
+    SkipExtentSync,
+    /// A large write counts as there when its frame is.
+    BelieveExtents,
     /// Recovery writes before it has decided that it may.
     WriteBeforeDecision,
     /// Replayed batches do not count for their producers.
@@ -71,7 +75,7 @@ pub enum Bug {
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Bug; 30] = [
+    pub const ALL: [Bug; 32] = [
         Bug::AcknowledgeBeforeWrite,
         Bug::CompleteTheOldestGroup,
         Bug::IgnoreWriteError,
@@ -87,6 +91,8 @@ impl Bug {
         Bug::SkipFirstBatchOfGroup,
         Bug::IgnoreStoreId,
         Bug::SkipJournalSync,
+        Bug::SkipExtentSync,
+        Bug::BelieveExtents,
         Bug::WriteBeforeDecision,
         Bug::ForgetProducersOnReplay,
         Bug::AcceptTornSegment,

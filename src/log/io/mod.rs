@@ -86,6 +86,12 @@ pub trait File: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reserves space for the first `size_bytes` bytes without changing the length.
     fn allocate(&self, size_bytes: u64) -> io::Result<()>;
+    /// Reserves space for the first `size_bytes` bytes and makes the file at least that long; bytes that were
+    /// never written read as zeros.
+    ///
+    /// # Errors
+    /// `StorageFull`; `Unsupported` where the filesystem cannot reserve space.
+    fn extend(&self, size_bytes: u64) -> io::Result<()>;
     /// Cuts or extends the file to `size_bytes`.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
     /// The bytes of `range` without copying where the platform can map them.
