@@ -153,12 +153,21 @@ impl CheckpointFiles {
         Ok((files, newest))
     }
 
-    /// Creates the files that are missing, and makes durable what was read: a process that was killed may not
-    /// have.
+    /// Creates the files that are missing, and makes durable what was read.
+    ///
+    /// A process that was killed may not have, and one whose sync failed has not: the cache then shows what the
+    /// disk does not have, and another sync does not write it. So it is written again, the same bytes over the same
+    /// bytes, which a power cut in between cannot spoil.
     pub fn secure(&mut self, disk: &dyn Disk) -> Result<(), CheckpointError> {
         for (path, file) in self.paths.iter().zip(&mut self.files) {
             match file {
-                Some(file) => file.sync().map_err(io_error("sync", path))?,
+                Some(file) => {
+                    let mut bytes = vec![0; file.len().map_err(io_error("read", path))? as usize];
+                    file.read_at(&mut bytes, 0).map_err(io_error("read", path))?;
+                    let written = file.write_at(&[IoSlice::new(&bytes)], 0);
+                    written.map_err(io_error(WRITE, path))?;
+                    file.sync().map_err(io_error("sync", path))?;
+                }
                 None => {
                     let created = disk.open(path, OpenMode::CreateNew);
                     *file = Some(created.map_err(io_error("create", path))?);

@@ -10,7 +10,7 @@ use super::indexes::{Indexes, OffsetEntry};
 use super::load::load;
 use super::paths::SegmentPaths;
 use super::{FileOperation, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
-use crate::log::batch::{self, BatchHeader};
+use crate::log::batch::{self, BatchError, BatchHeader};
 use crate::log::io::{Disk, File, OpenMode};
 use crate::log::planted::{self, Bug};
 use crate::log::{Offset, Timestamp};
@@ -160,6 +160,18 @@ impl OpenSegment {
                     next_offset = header.next_offset();
                 }
                 Err(error) if taken_bytes == 0 => return Err(error),
+                // The header that was found a moment ago told another length.
+                Ok(None) if taken_bytes == 0 => {
+                    return Err(SegmentError::CorruptBatch {
+                        path: self.paths.log.clone(),
+                        position,
+                        source: BatchError::Truncated {
+                            expected_bytes: BatchHeader::parse(&bytes)
+                                .map_or(0, |header| header.size_bytes()),
+                            found_bytes: bytes.len(),
+                        },
+                    });
+                }
                 Ok(None) | Err(_) => break,
             }
         }

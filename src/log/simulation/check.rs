@@ -23,13 +23,14 @@ pub(super) struct Terms {
 pub(super) struct Found {
     /// For each topic of the model, whether it is there.
     pub(super) topics: Vec<bool>,
-    /// For each partition of the model, the offset behind its last record.
+    /// For each partition of the model, its first offset, and the one behind its last record.
+    pub(super) starts: Vec<u64>,
     pub(super) ends: Vec<u64>,
     /// Promises that were not kept where nothing can tell.
     pub(super) known_losses: u64,
     /// Reads that the log refused.
     pub(super) refusals: u64,
-    /// Batches of another partition that were served: see [`check_batch`].
+    /// Strangers that were served: see [`check_batch`].
     pub(super) known_strangers: u64,
 }
 
@@ -37,6 +38,7 @@ pub(super) struct Found {
 pub(super) fn verify(log: &Log, model: &Model, terms: Terms) -> Result<Found, Violation> {
     let mut found = Found {
         topics: vec![false; model.topics.len()],
+        starts: vec![0; model.partitions.len()],
         ends: vec![0; model.partitions.len()],
         ..Found::default()
     };
@@ -114,6 +116,7 @@ fn check_partitions(
             found.known_losses += 1;
         }
         found.ends[index] = end;
+        found.starts[index] = partition.log_start().0;
     }
     Ok(())
 }
@@ -126,9 +129,15 @@ fn read_all(
     terms: Terms,
     found: &mut Found,
 ) -> Result<u64, Violation> {
-    let end = partition.high_watermark().0;
-    if partition.log_start() != Offset::ZERO {
-        return Err(Violation::new(format!("begins at {}", partition.log_start())));
+    let (start, end) = (partition.log_start().0, partition.high_watermark().0);
+    // Where the end of the journal may be missing, so may a move of the start.
+    let is_moved_back = terms.trust > Trust::Everything && start < *known.start.start();
+    found.known_losses += u64::from(is_moved_back);
+    if !known.start.contains(&start) && !is_moved_back {
+        return Err(Violation::new(format!(
+            "begins at {start}, want {:?}",
+            known.start
+        )));
     }
     if end > known.end() || !known.is_boundary(end) {
         let submitted = known.end();
@@ -137,7 +146,7 @@ fn read_all(
         )));
     }
     let strangers_of = terms.may_refuse.then_some(model);
-    let mut next = 0;
+    let mut next = start;
     while next < end {
         match partition.read(Offset(next), terms.step_bytes) {
             Ok(slices) => {
@@ -197,10 +206,10 @@ pub(super) fn check_slices(
     Ok((next, strangers))
 }
 
-/// Compares a batch with the one that was sent; true if it is another partition's.
+/// Compares a batch with the one that was sent; true if it is a stranger of the same offset.
 ///
-/// A batch does not name its partition, and a segment that is not sealed nothing but its batches: where content
-/// is misplaced from the same offset of another partition, nothing can tell.
+/// A batch does not name its partition or its history, and a segment that is not sealed is nothing but its
+/// batches: where one is misplaced from the same offset of another partition, nothing can tell.
 pub(super) fn check_batch(
     expected: &Batch,
     found: &[u8],
@@ -209,8 +218,7 @@ pub(super) fn check_batch(
     if expected.is_stored_as(found) {
         return Ok(false);
     }
-    let mut others = strangers_of.iter().flat_map(|model| &model.partitions);
-    if others.any(|other| other.batches.iter().any(|batch| batch.is_stored_as(found))) {
+    if strangers_of.is_some_and(|model| model.was_sent(found)) {
         return Ok(true);
     }
     let base = expected.base;

@@ -67,6 +67,13 @@ impl Run {
         }
     }
 
+    /// The journal file that was begun last: nothing but the checkpoint speaks of what is in it.
+    pub(super) fn newest_journal_file(&self) -> Option<PathBuf> {
+        let files = journal_files(&self.disk).into_iter();
+        let used = files.filter_map(|path| Some((header_of(&self.disk, &path)?.sequence, path)));
+        used.max().map(|(_, path)| path)
+    }
+
     /// Puts the file of the same number, of a copy that went its own way, in place of one that is not the newest:
     /// the newest names what must be before it.
     pub(super) fn restore_diverged_file(&mut self) {

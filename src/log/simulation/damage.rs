@@ -1,6 +1,6 @@
 //! Silent damage between the end of a process and its recovery.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::model::Trust;
 use super::run::{FOLDER, Run};
@@ -25,12 +25,12 @@ impl Run {
     /// Damages the disk in some of all cases, and lowers what is asked of the log by what was damaged.
     pub(super) fn damage_at_rest(&mut self) {
         let kind = self.dice.weighted(&[
-            (AtRest::Nothing, 45),
+            (AtRest::Nothing, 42),
             (AtRest::Somewhere, 35),
             (AtRest::Stale, 5),
             (AtRest::Foreign, 5),
-            (AtRest::Diverged, 5),
-            (AtRest::SegmentWithoutCheckpoint, 5),
+            (AtRest::Diverged, 8),
+            (AtRest::SegmentWithoutCheckpoint, 6),
         ]);
         match kind {
             AtRest::Nothing => {}
@@ -43,20 +43,41 @@ impl Run {
         self.skip_silent_faults();
     }
 
+    /// Damages one file or two of any kind.
     fn damage_somewhere(&mut self) {
-        let damage = self.dice.weighted(&[
-            (Damage::BitFlip, 8),
-            (Damage::UnreadableSector, 3),
-            (Damage::MisplacedSector, 4),
-            (Damage::TruncatedFile, 2),
-            (Damage::RemovedFile, 2),
-            (Damage::SwappedFiles, 2),
-        ]);
-        let touched = self
-            .disk
-            .damage(damage, self.dice.number(), |path| path.starts_with(FOLDER));
-        self.note(|| format!("damage: {damage:?} of {touched:?}"));
-        self.settle_damage(damage, &touched);
+        let times = if self.dice.chance(20) { 2 } else { 1 };
+        for _ in 0..times {
+            let damage = self.dice.weighted(&[
+                (Damage::BitFlip, 8),
+                (Damage::UnreadableSector, 3),
+                (Damage::MisplacedSector, 4),
+                (Damage::TruncatedFile, 2),
+                (Damage::RemovedFile, 3),
+                (Damage::SwappedFiles, 2),
+            ]);
+            // Without a preference most would hit what is largest in number, whichever that is.
+            let preferred =
+                self.dice
+                    .weighted(&[("", 40), ("journal", 30), ("index", 15), ("checkpoint", 15)]);
+            let may_touch =
+                |path: &Path| path.starts_with(FOLDER) && path.to_string_lossy().contains(preferred);
+            let newest = self.newest_journal_file();
+            let touched = self.disk.damage(damage, self.dice.number(), may_touch);
+            self.note(|| format!("damage: {damage:?} of {touched:?}"));
+            let trust = match damage {
+                Damage::SwappedFiles => Trust::Nothing,
+                Damage::TruncatedFile | Damage::RemovedFile
+                    if newest.as_ref().is_some_and(|path| touched.contains(path)) =>
+                {
+                    Trust::Checkpoints
+                }
+                _ => Trust::Frames,
+            };
+            // Indexes are derived: without them everything is there, and nothing is refused.
+            if !touched.iter().all(|path| is_index(path)) {
+                self.distrust(trust);
+            }
+        }
     }
 
     /// Loses both checkpoints and flips a bit in a segment: its end must then be searched.
@@ -75,18 +96,6 @@ impl Run {
         let touched = self.disk.damage(Damage::BitFlip, self.dice.number(), is_segment);
         self.note(|| format!("damage: no checkpoints, and a bit of {touched:?}"));
         self.distrust(Trust::Frames);
-    }
-
-    fn settle_damage(&mut self, damage: Damage, touched: &[PathBuf]) {
-        // Indexes are derived: without them everything is there, and nothing is refused.
-        if touched.is_empty() || touched.iter().all(|path| is_index(path)) {
-            return;
-        }
-        self.distrust(match damage {
-            Damage::BitFlip | Damage::UnreadableSector | Damage::MisplacedSector => Trust::Frames,
-            Damage::TruncatedFile | Damage::RemovedFile => Trust::Checkpoints,
-            Damage::SwappedFiles => Trust::Nothing,
-        });
     }
 
     /// What the disk counted of damage at rest is judged here, not as a fault of an operation.

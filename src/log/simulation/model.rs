@@ -5,7 +5,7 @@
 //! after any crash. With silent damage the end of the journal may be indistinguishable from one that was
 //! never written, so only what is claimed elsewhere must be there, or the log must say that it is not.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use bytes::Bytes;
 
@@ -20,6 +20,8 @@ pub(super) type Moment = u64;
 pub(super) struct Model {
     pub(super) topics: Vec<Topic>,
     pub(super) partitions: Vec<Partition>,
+    /// Batches that were sent and are in no history: they were never acknowledged, and a crash took them.
+    dropped: Vec<Batch>,
     now: Moment,
     /// Everything acknowledged before is claimed by a frame of the journal.
     claimed_before: Moment,
@@ -51,9 +53,11 @@ pub(super) struct Topic {
 }
 
 /// What was submitted to a partition, and what is promised.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Partition {
     pub(super) batches: Vec<Batch>,
+    /// The begin: what was acknowledged to what was asked for.
+    pub(super) start: RangeInclusive<u64>,
     /// Offset behind all that was acknowledged or seen.
     pub(super) floor: u64,
     /// When which floor was reached; rising.
@@ -146,15 +150,23 @@ impl Model {
     }
 
     /// Takes over what a recovery found of a partition: the rest was never promised, or its loss is known.
-    pub(super) fn settle(&mut self, partition: usize, end: u64) {
+    pub(super) fn settle(&mut self, partition: usize, start: u64, end: u64) {
         let state = &mut self.partitions[partition];
-        state.batches.retain(|batch| batch.next <= end);
+        state.start = start..=start;
+        let kept = state.batches.partition_point(|batch| batch.next <= end);
+        self.dropped.extend(state.batches.drain(kept..));
         state.floor = state.floor.min(end);
         for (_, next) in &mut state.reached {
             *next = (*next).min(end);
         }
         // Recovery makes durable what it found before it shows it.
         self.promise(partition, end);
+    }
+
+    /// Whether `stored` is a batch that was sent at all, whatever became of it.
+    pub(super) fn was_sent(&self, stored: &[u8]) -> bool {
+        let known = self.partitions.iter().flat_map(|partition| &partition.batches);
+        known.chain(&self.dropped).any(|batch| batch.is_stored_as(stored))
     }
 
     /// Indices of the topics that can be used.
@@ -190,6 +202,17 @@ pub(super) enum Trust {
     Checkpoints,
     /// Nothing: journal and checkpoint may both be damaged.
     Nothing,
+}
+
+impl Default for Partition {
+    fn default() -> Partition {
+        Partition {
+            batches: Vec::new(),
+            start: 0..=0,
+            floor: 0,
+            reached: Vec::new(),
+        }
+    }
 }
 
 impl Partition {

@@ -17,6 +17,8 @@ use crate::log::{AppendError, LogFailed, Offset, Timestamp, TopicError, TopicSpe
 pub(super) enum Step {
     CreateTopic,
     DeleteTopic,
+    /// Moves the begin of a partition.
+    DeleteRecords,
     /// Appends some batches without waiting.
     Append,
     /// Sends a batch of a producer again.
@@ -59,11 +61,12 @@ impl Step {
         dice.weighted(&[
             (Step::CreateTopic, 3),
             (Step::DeleteTopic, 1),
+            (Step::DeleteRecords, 2),
             (Step::Append, 30),
             (Step::Retry, 6),
             (Step::Wait, 22),
             (Step::Forget, 2),
-            (Step::Flush, 7),
+            (Step::Flush, shape.flush_weight),
             (Step::Read, 8),
             (Step::ReadTime, 2),
             (Step::Close, 3),
@@ -84,6 +87,7 @@ impl Run {
         match step {
             Step::CreateTopic => self.create_topic()?,
             Step::DeleteTopic => self.delete_topic()?,
+            Step::DeleteRecords => self.delete_records()?,
             Step::Append => self.append_some()?,
             Step::Retry => self.retry()?,
             Step::Wait => self.wait_for_one()?,
@@ -178,6 +182,42 @@ impl Run {
         }
     }
 
+    fn delete_records(&mut self) -> Result<(), Violation> {
+        let Some(partition) = self.pick_partition() else {
+            return Ok(());
+        };
+        let Some(handle) = self.handle(partition) else {
+            return Ok(());
+        };
+        let end = self.model.partitions[partition].end();
+        let offset = self.dice.below(end + 2);
+        let enqueued = self.model.tick();
+        let known = &mut self.model.partitions[partition];
+        let before = known.start.clone();
+        if offset <= end {
+            known.start = *before.start()..=offset.max(*before.end());
+        }
+        match handle.delete_records_before(Offset(offset)) {
+            Ok(()) if offset <= end => {
+                let is_new = offset > *before.end();
+                let known = &mut self.model.partitions[partition];
+                known.start = offset.max(*before.start())..=*known.start.end();
+                if is_new {
+                    self.model.claim(enqueued);
+                }
+                Ok(())
+            }
+            Ok(()) => Err(Violation::new(format!(
+                "records below {offset} were deleted, the end is {end}"
+            ))),
+            Err(AppendError::UnexpectedEnd { .. }) if offset > end => Ok(()),
+            Err(error) => {
+                self.note(|| format!("  records not deleted: {error}"));
+                self.refused(&error)
+            }
+        }
+    }
+
     fn topic_refused(&mut self, error: &TopicError) -> Result<(), Violation> {
         match error {
             TopicError::Failed(failed) => self.failed(failed),
@@ -204,7 +244,7 @@ impl Run {
             let Some(partition) = self.pick_partition() else {
                 return Ok(());
             };
-            let size = self.shape.value_sizes[self.dice.weighted(&[(0, 50), (1, 40), (2, 10)])];
+            let size = self.dice.weighted(&self.shape.value_sizes);
             let records = if size > 1_000 { 1 } else { 1 + self.dice.below(3) };
             let producer = self.dice.chance(35).then(|| {
                 let id = self.dice.below(PRODUCERS) as i64;
@@ -457,11 +497,12 @@ impl Run {
             return Ok(());
         };
         let end = handle.high_watermark().0;
+        let start = handle.log_start().0;
         let from = self.dice.below(end + 2);
         let size = [0, 100, 2_000, 1 << 20][self.dice.index(4)];
         let errors = self.disk.errors_returned();
         match handle.read(Offset(from), size) {
-            Ok(slices) if from < end => {
+            Ok(slices) if start <= from && from < end => {
                 let strangers_of = self.may_refuse.then_some(&self.model);
                 let known = &self.model.partitions[partition];
                 let (next, strangers) = check::check_slices(&slices, known, from, end, strangers_of)
@@ -474,7 +515,7 @@ impl Run {
             Ok(_) => Err(Violation::new(format!(
                 "partition {partition} serves {from}, its end is {end}"
             ))),
-            Err(_) if from > end => Ok(()),
+            Err(_) if from > end || from < start => Ok(()),
             Err(error) => self.read_refused(partition, from, errors, &error),
         }
     }
@@ -510,7 +551,8 @@ impl Run {
             return Ok(());
         };
         let known = &self.model.partitions[partition];
-        if known.batches.is_empty() {
+        // Behind a moved start the answer may be a batch before it or not.
+        if known.batches.is_empty() || *known.start.end() > 0 {
             return Ok(());
         }
         let end = handle.high_watermark().0;
