@@ -67,6 +67,7 @@ pub fn replay(
     if !planted::is(Bug::OrderFilesByName) {
         files.sort_by_key(|file| file.header.sequence);
     }
+    check_doubles(&files)?;
     let Some(newest) = files.last() else {
         return match checkpoint_lsn {
             Some(lsn) if lsn > 0 => Err(JournalError::Missing {
@@ -99,6 +100,22 @@ pub fn replay(
     replay.free = free;
     read_files(disk, &needed, checkpoint_lsn, is_intact, &mut replay)?;
     Ok(replay)
+}
+
+/// Refuses two files that one run began with the same number: a header was written to another's place. Headers of
+/// two runs may have one, where the first was on its way when its process was killed.
+fn check_doubles(files: &[Candidate]) -> Result<(), JournalError> {
+    let identity = |file: &Candidate| (file.header.sequence, file.header.incarnation);
+    let double = files
+        .windows(2)
+        .find(|pair| identity(&pair[0]) == identity(&pair[1]));
+    double.map_or(Ok(()), |pair| {
+        Err(JournalError::Damaged {
+            path: pair[1].path.clone(),
+            position: 0,
+            lsn: pair[1].header.first_lsn,
+        })
+    })
 }
 
 /// The LSN before the oldest file from which the sequences run without a gap to the newest.

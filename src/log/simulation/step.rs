@@ -575,6 +575,11 @@ impl Run {
                 self.tally.known_strangers += u64::from(strangers);
                 Ok(())
             }
+            // Times are looked up in headers, whose checksums cover their records as well and are not read.
+            (Ok(_), _) if self.may_refuse => {
+                self.tally.known_strangers += 1;
+                Ok(())
+            }
             (Ok(found), expected) => Err(Violation::new(format!(
                 "partition {partition} has {} at time {}, want {:?}",
                 if found.is_some() { "a batch" } else { "nothing" },
