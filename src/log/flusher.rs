@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::anchor::{AnchorError, AnchorFile};
 use super::batch::{BatchError, BatchHeader};
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionCheckpoint};
 use super::direct::DirectSegments;
@@ -42,6 +43,9 @@ pub enum FlushError {
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The anchor could not be written.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
 }
 
 /// The newest checkpoint, in memory and on disk, and the segments that large writes go to.
@@ -49,15 +53,22 @@ pub enum FlushError {
 pub struct Flusher {
     files: CheckpointFiles,
     checkpoint: Checkpoint,
+    anchor: AnchorFile,
     direct: DirectSegments,
 }
 
 impl Flusher {
     /// A flusher that continues from `checkpoint`.
-    pub fn new(files: CheckpointFiles, checkpoint: Checkpoint, direct: DirectSegments) -> Flusher {
+    pub fn new(
+        files: CheckpointFiles,
+        checkpoint: Checkpoint,
+        anchor: AnchorFile,
+        direct: DirectSegments,
+    ) -> Flusher {
         Flusher {
             files,
             checkpoint,
+            anchor,
             direct,
         }
     }
@@ -97,12 +108,25 @@ impl Flusher {
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
             Err(error) => return Err(error.into()),
         }
+        self.write_anchor(lsn)?;
         for partition in dirty {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
                 partition.end_flush(entry.flushed.next_offset);
             }
         }
         Ok(FlushOutcome::Flushed)
+    }
+
+    /// Says apart from the journal that every group up to `lsn` is durable.
+    pub fn write_anchor(&mut self, lsn: Lsn) -> Result<(), FlushError> {
+        if lsn <= self.anchor.lsn() {
+            return Ok(());
+        }
+        match self.anchor.write(lsn) {
+            // The one before stays true.
+            Err(error) if error.is_storage_full() => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Up to which group everything is durable in segments.

@@ -15,6 +15,9 @@ pub const JOURNAL_FILE_SIZE_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest segment by default, as in Kafka (`log.segment.bytes`).
 pub const SEGMENT_SIZE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// How long an acknowledged append to a partition of [`super::Durability::Os`] may be lost to a power cut.
+pub const OS_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Smallest large write by default.
 pub const EXTENT_SIZE_MIN_BYTES: usize = 128 * 1024;
 
@@ -53,6 +56,8 @@ pub struct LogOptions {
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
     pub flush_interval: Duration,
+    /// Opens a log that ends before what is known to have been durable: acknowledged records are lost then.
+    pub accept_lost_writes: bool,
 }
 
 impl Default for LogOptions {
@@ -65,6 +70,7 @@ impl Default for LogOptions {
             extent_size_min_bytes: EXTENT_SIZE_MIN_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
+            accept_lost_writes: false,
         }
     }
 }

@@ -41,6 +41,8 @@ pub enum Bug {
     SkipExtentSync,
     /// A large write counts as there when its frame is.
     BelieveExtents,
+    /// A log that ends before its anchor is opened.
+    SkipAnchorCheck,
     /// Recovery writes before it has decided that it may.
     WriteBeforeDecision,
     /// Replayed batches do not count for their producers.
@@ -75,7 +77,7 @@ pub enum Bug {
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Bug; 32] = [
+    pub const ALL: [Bug; 33] = [
         Bug::AcknowledgeBeforeWrite,
         Bug::CompleteTheOldestGroup,
         Bug::IgnoreWriteError,
@@ -93,6 +95,7 @@ impl Bug {
         Bug::SkipJournalSync,
         Bug::SkipExtentSync,
         Bug::BelieveExtents,
+        Bug::SkipAnchorCheck,
         Bug::WriteBeforeDecision,
         Bug::ForgetProducersOnReplay,
         Bug::AcceptTornSegment,

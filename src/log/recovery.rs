@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::anchor::AnchorFile;
 use super::batch::{self, BatchHeader, Place};
 use super::catalog::{Catalog, METADATA_PARTITION};
 use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
@@ -31,7 +32,7 @@ const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
 const JOURNAL_FOLDER: &str = "journal";
 const PARTITIONS_FOLDER: &str = "partitions";
-const STORE_MAGIC: &[u8; 8] = b"DBSTORE1";
+const STORE_MAGIC: &[u8; 8] = b"DBSTORE2";
 const STORE_SIZE_BYTES: usize = 20;
 
 /// Free journal buffers that are kept for the next groups: what one flush at full rate sets free. They go back
@@ -82,6 +83,7 @@ pub fn open(
     if planted::is(Bug::WriteBeforeDecision) {
         checkpoint_files.secure(&*disk)?;
     }
+    let mut anchor = AnchorFile::open(&*disk, folder, store, options.accept_lost_writes)?;
     let is_intact = |partition: PartitionId, first: Offset, extent: &Extent| {
         let known = checkpoint
             .as_ref()
@@ -99,6 +101,18 @@ pub fn open(
         checkpoint.as_ref().map(|checkpoint| checkpoint.lsn),
         &is_intact,
     )?;
+    if found.last_lsn < anchor.lsn() && !planted::is(Bug::SkipAnchorCheck) {
+        let (found, expected) = (found.last_lsn, anchor.lsn());
+        if !options.accept_lost_writes {
+            let path = folder.to_path_buf();
+            return Err(OpenError::LostWrites {
+                path,
+                found,
+                expected,
+            });
+        }
+        tracing::error!(folder = %folder.display(), found, expected, "acknowledged groups are lost, as was accepted");
+    }
     let incarnation = found
         .incarnation
         .max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation))
@@ -135,6 +149,9 @@ pub fn open(
     }
     checkpoint_files.secure(&*disk)?;
     sync_folder(&*disk, folder)?;
+    if anchor.lsn() != found.last_lsn {
+        anchor.write(found.last_lsn)?;
+    }
     remove_left_overs(&*disk, folder, &partitions);
     let device: Arc<dyn DurableWriter> = Arc::from(
         disk.durable_writer(WRITES_IN_FLIGHT_MAX)
@@ -161,7 +178,7 @@ pub fn open(
     let retired_slots = Arc::new(RetiredSlots::default());
     let direct = DirectSegments::new(Arc::clone(&device), Arc::clone(&retired_slots));
     let core = Core::new(CoreParts {
-        flusher: Flusher::new(checkpoint_files, checkpoint, direct),
+        flusher: Flusher::new(checkpoint_files, checkpoint, anchor, direct),
         retired_slots,
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,
@@ -494,6 +511,7 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
                 number: 1,
                 ..Checkpoint::default()
             })?;
+            AnchorFile::create(&**disk, folder, store)?;
             write_store(&**disk, folder, store)?;
             Ok(store)
         }

@@ -58,6 +58,8 @@ pub(super) struct Partition {
     pub(super) batches: Vec<Batch>,
     /// The begin: what was acknowledged to what was asked for.
     pub(super) start: RangeInclusive<u64>,
+    /// Whether an acknowledgement survives the process only, and a power cut once a later group was synced.
+    pub(super) is_os: bool,
     /// Offset behind all that was acknowledged or seen.
     pub(super) floor: u64,
     /// When which floor was reached; rising.
@@ -149,6 +151,21 @@ impl Model {
         }
     }
 
+    /// The power fails: what was acknowledged by the operating system alone is no promise any more. Every group
+    /// that is synced claims all before it, so what is claimed is synced.
+    pub(super) fn lose_power(&mut self) {
+        for index in 0..self.partitions.len() {
+            if self.partitions[index].is_os {
+                let floor = self.floor(index, Trust::Frames);
+                let partition = &mut self.partitions[index];
+                partition.floor = floor;
+                for (_, next) in &mut partition.reached {
+                    *next = (*next).min(floor);
+                }
+            }
+        }
+    }
+
     /// Takes over what a recovery found of a partition: the rest was never promised, or its loss is known.
     pub(super) fn settle(&mut self, partition: usize, start: u64, end: u64) {
         let state = &mut self.partitions[partition];
@@ -178,10 +195,14 @@ impl Model {
     }
 
     /// Adds a topic that was asked for.
-    pub(super) fn add_topic(&mut self, name: &str, partitions: u64) -> usize {
+    pub(super) fn add_topic(&mut self, name: &str, partitions: u64, is_os: bool) -> usize {
         let start = self.partitions.len();
         let end = start + partitions as usize;
-        self.partitions.resize_with(end, Partition::default);
+        let empty = || Partition {
+            is_os,
+            ..Partition::default()
+        };
+        self.partitions.resize_with(end, empty);
         self.topics.push(Topic {
             name: name.to_owned(),
             existence: Existence::Creating,
@@ -209,6 +230,7 @@ impl Default for Partition {
         Partition {
             batches: Vec::new(),
             start: 0..=0,
+            is_os: false,
             floor: 0,
             reached: Vec::new(),
         }

@@ -28,6 +28,8 @@ pub(super) enum Step {
     /// Stops caring for an append.
     Forget,
     Flush,
+    /// Does what an idle log does.
+    Idle,
     Read,
     ReadTime,
     /// Closes the log and opens it again.
@@ -67,6 +69,7 @@ impl Step {
             (Step::Wait, 22),
             (Step::Forget, 2),
             (Step::Flush, shape.flush_weight),
+            (Step::Idle, 3),
             (Step::Read, 8),
             (Step::ReadTime, 2),
             (Step::Close, 3),
@@ -98,6 +101,7 @@ impl Run {
                 }
             }
             Step::Flush => self.flush()?,
+            Step::Idle => self.idle()?,
             Step::Read => self.read()?,
             Step::ReadTime => self.read_time()?,
             Step::Close => return self.close_and_open(),
@@ -121,12 +125,16 @@ impl Run {
         }
         let name = format!("t{}", self.model.topics.len());
         let partitions = 1 + self.dice.below(self.shape.partitions_max);
-        let index = self.model.add_topic(&name, partitions);
+        let is_os = self.dice.chance(25);
+        let index = self.model.add_topic(&name, partitions, is_os);
         let enqueued = self.model.tick();
-        let spec = TopicSpec {
+        let mut spec = TopicSpec {
             partitions: partitions as u32,
             ..TopicSpec::default()
         };
+        if is_os {
+            spec.configs.insert("durability".to_owned(), "os".to_owned());
+        }
         match log.create_topic(&name, &spec) {
             Ok(_) => {
                 self.model.claim(enqueued);
@@ -435,7 +443,9 @@ impl Run {
                     )));
                 }
                 self.note(|| format!("  partition {partition} acknowledged below {next}"));
-                self.model.claim(enqueued);
+                if !self.model.partitions[partition].is_os {
+                    self.model.claim(enqueued);
+                }
                 self.model.promise(partition, next);
                 Ok(true)
             }
@@ -467,6 +477,23 @@ impl Run {
             Ok(()) => {
                 self.settle_pending()?;
                 if self.disk.errors_returned() == errors {
+                    self.model.checkpoint();
+                }
+                Ok(())
+            }
+            Err(failed) => self.failed(&failed),
+        }
+    }
+
+    fn idle(&mut self) -> Result<(), Violation> {
+        let Some(log) = self.log.clone() else {
+            return Ok(());
+        };
+        let errors = self.disk.errors_returned();
+        match log.idle() {
+            Ok(is_said) => {
+                self.settle_pending()?;
+                if is_said && self.disk.errors_returned() == errors {
                     self.model.checkpoint();
                 }
                 Ok(())

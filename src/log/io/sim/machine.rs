@@ -34,6 +34,9 @@ pub(super) struct WriteInFlight {
     pub(super) position: u64,
     pub(super) data: Bytes,
     pub(super) token: u64,
+    /// Files with writes that only the device has, which the end of this one makes durable; none for a write that
+    /// only the device has itself.
+    pub(super) settles: Option<BTreeSet<NodeId>>,
 }
 
 /// The state behind a [`super::SimulatedDisk`].
@@ -43,6 +46,8 @@ pub(super) struct Machine {
     pub(super) nodes: Vec<Node>,
     pub(super) in_flight: Vec<WriteInFlight>,
     pub(super) writers: u64,
+    /// Files with direct writes that the device has and that are not durable.
+    pub(super) unsynced: BTreeSet<NodeId>,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) choices: Choices,
     pub(super) operations: u64,
@@ -64,6 +69,7 @@ impl Machine {
             nodes: vec![Node::Folder(FolderNode::default())],
             in_flight: Vec::new(),
             writers: 0,
+            unsynced: BTreeSet::new(),
             locks: BTreeSet::new(),
             choices: Choices::new(seed),
             operations: 0,
@@ -289,7 +295,7 @@ impl Machine {
     /// Makes the first blocks of a durable write durable and returns the rest; a write of one block is whole.
     pub(super) fn write_first_half(&mut self, write: WriteInFlight) -> WriteInFlight {
         let half = write.data.len() / BLOCK_SIZE_BYTES / 2 * BLOCK_SIZE_BYTES;
-        if half == 0 {
+        if half == 0 || write.settles.is_none() {
             return write;
         }
         self.fired.add(FaultKind::ShortWrite);
@@ -306,11 +312,7 @@ impl Machine {
     /// Ends a durable write as `fault` wants it.
     pub(super) fn end_write(&mut self, write: &WriteInFlight, fault: Option<Fault>) -> io::Result<()> {
         match fault {
-            None | Some(Fault::ShortWrite) => {
-                self.file_mut(write.node)?
-                    .write_durable(write.position, &write.data, || true);
-                Ok(())
-            }
+            None | Some(Fault::ShortWrite) => self.arrive(write),
             Some(Fault::LostFlush) => {
                 self.file_mut(write.node)?
                     .forget_write(write.position, &write.data);
@@ -333,6 +335,24 @@ impl Machine {
                 Err(power_cut())
             }
         }
+    }
+
+    /// Ends a direct write as it should end.
+    pub(super) fn arrive(&mut self, write: &WriteInFlight) -> io::Result<()> {
+        let file = self.file_mut(write.node)?;
+        let Some(settles) = &write.settles else {
+            file.write(write.position, &[io::IoSlice::new(&write.data)]);
+            self.unsynced.insert(write.node);
+            return Ok(());
+        };
+        file.write_durable(write.position, &write.data, || true);
+        for node in settles {
+            // A later write to the same file may have come in between, which is settled with it.
+            if self.unsynced.remove(node) {
+                self.file_mut(*node)?.sync();
+            }
+        }
+        Ok(())
     }
 
     /// Ends a durable write of which only some sectors arrive.
