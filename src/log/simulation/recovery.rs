@@ -48,6 +48,9 @@ impl Run {
             End::LoseAll => self.disk.crash_keeping_none(),
             End::LoseSome => self.disk.crash_image(self.dice.number()),
         };
+        if end != End::Kill {
+            self.model.lose_power();
+        }
         // The image comes first: a process that ends lets its writes in flight arrive.
         self.drop_process();
         self.move_to(image);
@@ -207,6 +210,8 @@ impl Run {
         for index in 0..found.ends.len() {
             self.model.settle(index, found.starts[index], found.ends[index]);
         }
+        // Recovery makes durable what it found, and says so apart from the journal.
+        self.model.checkpoint();
     }
 
     /// The process ends at once and comes back: it must find the same.
@@ -253,7 +258,11 @@ impl Run {
             Err(violation) => return Err(violation),
         };
         self.tally.recoveries += 1;
-        let found = verify(&log, &self.model, self.terms());
+        let mut model = self.model.clone();
+        if seed % 3 != 1 {
+            model.lose_power();
+        }
+        let found = verify(&log, &model, self.terms());
         found
             .map(drop)
             .map_err(|violation| violation.at("after a crash at this point"))
