@@ -130,6 +130,14 @@ impl Model {
     /// The part of a partition's floor that must be there or be missed by the log, under `trust`.
     pub(super) fn floor(&self, partition: usize, trust: Trust) -> u64 {
         let partition = &self.partitions[partition];
+        // Of what the operating system acknowledged, the newest checkpoint alone may know.
+        if partition.is_os && trust > Trust::Everything {
+            return 0;
+        }
+        self.floor_before(partition, trust)
+    }
+
+    fn floor_before(&self, partition: &Partition, trust: Trust) -> u64 {
         let Some(before) = self.horizon(trust) else {
             return partition.floor;
         };
@@ -156,7 +164,7 @@ impl Model {
     pub(super) fn lose_power(&mut self) {
         for index in 0..self.partitions.len() {
             if self.partitions[index].is_os {
-                let floor = self.floor(index, Trust::Frames);
+                let floor = self.floor_before(&self.partitions[index], Trust::Frames);
                 let partition = &mut self.partitions[index];
                 partition.floor = floor;
                 for (_, next) in &mut partition.reached {

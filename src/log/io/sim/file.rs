@@ -24,6 +24,8 @@ pub(super) struct FileNode {
     current: Content,
     /// Changes since the last sync, split where the file was cut; never empty.
     eras: Vec<Era>,
+    /// Pending sectors that only the device has: when a sync fails, reads show what became of them.
+    past_cache: BTreeSet<u64>,
     /// Sectors that cannot be read until they are written.
     unreadable: BTreeSet<u64>,
     /// Bytes of the disk that the file holds, whole blocks.
@@ -52,6 +54,7 @@ impl FileNode {
             allocated_bytes: allocated_bytes.max(whole_blocks(content.len())),
             current: content,
             eras: vec![Era::default()],
+            past_cache: BTreeSet::new(),
             unreadable: BTreeSet::new(),
         }
     }
@@ -127,6 +130,12 @@ impl FileNode {
         }
     }
 
+    /// Volatile write that the device has and the page cache has not.
+    pub(super) fn write_past_cache(&mut self, position: u64, data: &[u8]) {
+        self.write(position, &[IoSlice::new(data)]);
+        self.past_cache.extend(sectors_of(position, data.len() as u64));
+    }
+
     /// Volatile change of the length.
     pub(super) fn set_len(&mut self, length: u64) {
         if length < self.current.len() {
@@ -144,6 +153,7 @@ impl FileNode {
     pub(super) fn sync(&mut self) {
         self.durable = self.image(&mut Survival::All);
         self.eras = vec![Era::default()];
+        self.past_cache.clear();
     }
 
     /// A sync that the device forgets: reads show what was written, and no later sync writes it again.
@@ -169,6 +179,11 @@ impl FileNode {
     pub(super) fn fail_sync(&mut self, choices: &mut Choices) {
         self.durable = self.image(&mut Survival::Random(choices));
         self.eras = vec![Era::default()];
+        for number in std::mem::take(&mut self.past_cache) {
+            let bytes = sector_at(&self.durable, number);
+            let bytes = bytes.as_ref().map_or(&[0; SECTOR_SIZE_BYTES], |sector| &**sector);
+            self.current.write(number * SECTOR_SIZE_BYTES as u64, bytes);
+        }
     }
 
     /// A durable write that has ended; `survives` tells for each sector whether it arrived.

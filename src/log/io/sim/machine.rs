@@ -341,7 +341,7 @@ impl Machine {
     pub(super) fn arrive(&mut self, write: &WriteInFlight) -> io::Result<()> {
         let file = self.file_mut(write.node)?;
         let Some(settles) = &write.settles else {
-            file.write(write.position, &[io::IoSlice::new(&write.data)]);
+            file.write_past_cache(write.position, &write.data);
             self.unsynced.insert(write.node);
             return Ok(());
         };
@@ -417,7 +417,7 @@ impl Machine {
         image.fired.add(FaultKind::Kill);
         for write in &self.in_flight {
             if let Node::File(file) = &mut image.nodes[write.node] {
-                file.write(write.position, &[io::IoSlice::new(&write.data)]);
+                file.write_past_cache(write.position, &write.data);
             }
         }
         image
