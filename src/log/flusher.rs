@@ -10,6 +10,7 @@ use super::journal::Lsn;
 use super::partition_state::PartitionState;
 use super::planted::{self, Bug};
 use super::producers::ProducerTable;
+use super::retained::Retained;
 use super::segment::SegmentError;
 
 /// What a flush came to.
@@ -55,6 +56,7 @@ pub struct Flusher {
     checkpoint: Checkpoint,
     anchor: AnchorFile,
     direct: DirectSegments,
+    retained: Retained,
 }
 
 impl Flusher {
@@ -64,12 +66,14 @@ impl Flusher {
         checkpoint: Checkpoint,
         anchor: AnchorFile,
         direct: DirectSegments,
+        tail_retained_max_bytes: usize,
     ) -> Flusher {
         Flusher {
             files,
             checkpoint,
             anchor,
             direct,
+            retained: Retained::new(tail_retained_max_bytes),
         }
     }
 
@@ -79,9 +83,13 @@ impl Flusher {
         if dirty.is_empty() && lsn == self.checkpoint.lsn {
             return Ok(FlushOutcome::Flushed);
         }
+        let mut written = Vec::with_capacity(dirty.len());
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
             match self.write(partition) {
-                Ok(flushed_bytes) => self.direct.prepare(partition, flushed_bytes),
+                Ok(size_bytes) => {
+                    self.direct.prepare(partition, size_bytes as u64);
+                    written.push((partition, size_bytes));
+                }
                 Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
                     // What is reserved ahead of some partitions is what others need.
                     self.direct.release_all();
@@ -90,7 +98,7 @@ impl Flusher {
                 Err(error) => return Err(error),
             }
         }
-        for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
+        for (partition, _) in &written {
             let segment_error = |source| FlushError::Segment {
                 partition: partition.id(),
                 source,
@@ -109,9 +117,10 @@ impl Flusher {
             Err(error) => return Err(error.into()),
         }
         self.write_anchor(lsn)?;
-        for partition in dirty {
+        for (partition, size_bytes) in written {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
-                partition.end_flush(entry.flushed.next_offset);
+                self.retained
+                    .keep(partition, entry.flushed.next_offset, size_bytes);
             }
         }
         Ok(FlushOutcome::Flushed)
@@ -140,13 +149,18 @@ impl Flusher {
         self.direct.forget(partition);
     }
 
+    /// Drops from memory what is in segments.
+    pub fn drop_retained(&mut self) {
+        self.retained.clear();
+    }
+
     /// Gives back all space that is reserved ahead for large writes; those go to the journal from here on.
     pub fn release_direct(&mut self) {
         self.direct.release_all();
     }
 
     /// Writes the partition's tail to its segments and tells how many bytes it had.
-    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<u64, FlushError> {
+    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<usize, FlushError> {
         let segment_error = |source| FlushError::Segment {
             partition: partition.id(),
             source,
@@ -168,7 +182,7 @@ impl Flusher {
             }
         }
         appended.map_err(segment_error)?;
-        Ok(batches.iter().map(|batch| batch.bytes.len() as u64).sum())
+        Ok(batches.iter().map(|batch| batch.bytes.len()).sum())
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {

@@ -61,6 +61,7 @@ pub mod planted;
 mod planted;
 mod producers;
 mod recovery;
+mod retained;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod tail;
@@ -75,7 +76,7 @@ pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
     BATCH_SIZE_MAX_BYTES, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES,
-    JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES,
+    JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES, TAIL_RETAINED_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};
