@@ -1,7 +1,7 @@
 //! A reader of one partition: from its start to its end, or along with its end.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use doorbuster::log::{Offset, Partition, batch};
@@ -36,21 +36,35 @@ pub fn read_to_end(partition: &Partition, from: Offset, checks: Checks) -> anyho
     Ok(read_bytes)
 }
 
-/// Reads what is appended behind `from` until `ended` is set and the end is reached; the bytes read.
+/// What a follower came to.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed {
+    /// Bytes that it read.
+    pub read_bytes: u64,
+    /// When it had read the last of them.
+    pub reached: Instant,
+}
+
+/// Reads what is appended behind `from` until `ended` is set and the end is reached.
 pub fn follow(
     partition: &Partition,
     from: Offset,
     checks: Checks,
     ended: &AtomicBool,
-) -> anyhow::Result<u64> {
-    let (mut next, mut read_bytes) = (from, 0);
+) -> anyhow::Result<Followed> {
+    let mut next = from;
+    let mut followed = Followed {
+        read_bytes: 0,
+        reached: Instant::now(),
+    };
     loop {
         // Before the look at the watermark: what was appended when it was set is seen.
         let is_last = ended.load(Ordering::Acquire);
         if partition.wait_above(next, LOOK_AROUND) {
-            read_bytes += read_once(partition, &mut next, checks)?;
+            followed.read_bytes += read_once(partition, &mut next, checks)?;
+            followed.reached = Instant::now();
         } else if is_last {
-            return Ok(read_bytes);
+            return Ok(followed);
         }
     }
 }

@@ -42,7 +42,7 @@ impl fmt::Display for Shape {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         write!(
             f,
-            "{} x {} B a batch, {} writer{} with {} on the way each, {} partition{}",
+            "{} x {} B a batch, {} writer{}, {} on the way of each, {} partition{}",
             self.records_per_batch,
             self.record_size_bytes,
             self.writers,

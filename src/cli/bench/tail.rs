@@ -156,22 +156,20 @@ impl Load {
         let partition = &partitions[0];
         let from = partition.high_watermark();
         std::thread::scope(|scope| {
-            let reader = scope.spawn(|| {
-                let read = follow::follow(partition, from, Checks::Checksums, &ended);
-                (read, Instant::now())
-            });
+            let reader = scope.spawn(|| follow::follow(partition, from, Checks::Checksums, &ended));
             let appended = load::append(partitions, self.shape, &self.batches, self.count);
             let acknowledged = Instant::now();
             ended.store(true, Ordering::Release);
             let joined = reader.join();
-            let (read, reached) = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            let followed = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             appended?;
-            let (read_bytes, want_bytes) = (read?, self.count * self.batches.size_bytes());
+            let followed = followed?;
+            let (read_bytes, want_bytes) = (followed.read_bytes, self.count * self.batches.size_bytes());
             ensure!(
                 read_bytes == want_bytes,
                 "the reader got {read_bytes} bytes of {want_bytes}"
             );
-            Ok(reached.saturating_duration_since(acknowledged))
+            Ok(followed.reached.saturating_duration_since(acknowledged))
         })
     }
 }
