@@ -40,6 +40,9 @@ struct Arguments {
     /// Who takes part, several separated by commas [default: all that this program was built with]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     peers: Vec<PeerName>,
+    /// Only workloads whose name, as the table gives it, contains this
+    #[arg(long, value_name = "TEXT")]
+    workload: Option<String>,
     /// The command that runs Chronicle Queue's part, its words separated by spaces; without it that peer is left out
     #[arg(long, value_name = "COMMAND")]
     chronicle: Option<String>,
@@ -62,9 +65,13 @@ fn main() -> anyhow::Result<()> {
         .join(format!("doorbuster-peers-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let folder = Removed(folder);
+    let mut workloads = WORKLOADS.to_vec();
+    if let Some(text) = &arguments.workload {
+        workloads.retain(|workload| workload.to_string().contains(text));
+    }
     let mut report = Report::new(arguments.runs, arguments.seconds);
     for number in 1..=arguments.runs {
-        for workload in WORKLOADS {
+        for workload in workloads.iter().copied() {
             for peer in &peers {
                 if !peer.can_do(workload) {
                     continue;

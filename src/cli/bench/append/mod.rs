@@ -26,6 +26,9 @@ pub struct Arguments {
     /// What to measure, several separated by commas [default: everything]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     scenario: Vec<ScenarioName>,
+    // Before those with headings: a heading holds for all that follow.
+    #[command(flatten)]
+    place: Place,
     #[command(flatten)]
     large: Large,
     #[command(flatten)]
@@ -34,8 +37,6 @@ pub struct Arguments {
     writers: ManyWriters,
     #[command(flatten)]
     partitions: ManyPartitions,
-    #[command(flatten)]
-    place: Place,
 }
 
 /// Scenarios `large-1` and `large-8`.
