@@ -14,5 +14,5 @@ pub use builder::{BatchBuilder, Record};
 pub use error::BatchError;
 pub(in crate::log) use header::CRC_COVERS_FROM;
 pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, write_base_offset};
-pub use stored::StoredBatch;
+pub use stored::{Place, StoredBatch};
 pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};

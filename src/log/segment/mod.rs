@@ -8,6 +8,7 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod cursor;
 mod error;
 mod headers;
 mod indexes;
@@ -20,7 +21,9 @@ mod segments;
 mod tests;
 mod writer;
 
+pub use cursor::Cursor;
 pub use error::{FileOperation, SegmentError};
+pub use paths::log_path;
 pub use segments::Segments;
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
