@@ -363,14 +363,23 @@ impl Core {
         self.reap(&mut writer)?;
         let lsn = writer.synced_lsn();
         drop(writer);
-        let anchored = self.lock_flusher().write_anchor(lsn);
-        anchored.map_err(|error| self.fail(&error))?;
+        // A flush that is under way writes the anchor itself, and whoever drives the journal waits for no flush.
+        if let Ok(mut flusher) = self.flusher.try_lock() {
+            flusher.write_anchor(lsn).map_err(|error| self.fail(&error))?;
+        }
         Ok(true)
     }
 
-    /// Whether the journal's end is not safe from silent damage yet, as far as can be told without waiting.
-    pub fn needs_claim(&self) -> bool {
-        self.writer.try_lock().is_ok_and(|writer| writer.needs_claim())
+    /// The journal thread's work while nobody appends: the claim, if the last groups lack it.
+    pub fn claim_if_idle(&self) -> Result<(), LogFailed> {
+        let Ok(writer) = self.writer.try_lock() else {
+            return Ok(());
+        };
+        if writer.needs_claim() && self.queue.is_empty() {
+            self.check_running()?;
+            self.write_claim(writer)?;
+        }
+        Ok(())
     }
 
     /// Begins a flush when the journal runs low, so that a full disk is found while the journal still takes

@@ -36,10 +36,8 @@ fn drive_journal(core: &Core) {
         }
         let driven = if rang {
             core.drain_journal()
-        } else if core.needs_claim() {
-            core.claim().map(|_| ())
         } else {
-            Ok(())
+            core.claim_if_idle()
         };
         if driven.is_err() {
             return;
