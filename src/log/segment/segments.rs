@@ -224,10 +224,12 @@ impl Segments {
                 break;
             }
             left_bytes = left_bytes.saturating_sub(bytes.len());
-            if !bytes.is_empty() {
-                runs.push(bytes);
-            }
             next = next_offset;
+            if bytes.is_empty() {
+                // Everything up to the segment's end was taken out of it.
+                continue;
+            }
+            runs.push(bytes);
             // The segment has more, which did not fit; or nothing more fits.
             if left_bytes == 0 || self.segment_of(next)? == Some(base_offset) {
                 break;
