@@ -37,6 +37,7 @@ pub mod batch;
 pub mod io;
 pub mod segment;
 
+mod anchor;
 mod bell;
 mod catalog;
 mod checkpoint;
@@ -55,20 +56,28 @@ mod options;
 mod partition;
 mod partition_state;
 mod places;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod producers;
 mod recovery;
+mod retained;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tail;
 mod threads;
 mod topic;
 
+pub use anchor::AnchorError;
 pub use catalog::{CatalogError, PARTITIONS_PER_TOPIC_MAX};
 pub use checkpoint::CheckpointError;
-pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
+pub use ids::{Durability, Offset, PartitionId, StoreId, Timestamp, TopicId};
 pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
     BATCH_SIZE_MAX_BYTES, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES,
-    JOURNAL_FILE_SIZE_BYTES, LogOptions, SEGMENT_SIZE_MAX_BYTES,
+    JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES, TAIL_RETAINED_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};

@@ -13,10 +13,11 @@ use super::catalog::METADATA_PARTITION;
 use super::checkpoint::PartitionCheckpoint;
 use super::io::FileSlot;
 use super::journal::{Change, Entry, Queue, QueueFull, Sequence, Target};
+use super::planted::{self, Bug};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
-use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
+use super::{AppendError, Durability, Offset, PartitionId, ReadError, Timestamp};
 
 /// One partition. Its offsets are ordered: log start <= flushed <= high watermark <= end.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct PartitionState {
     /// The segment that large writes go to directly, once the flusher has prepared it.
     direct: Mutex<Option<DirectSpace>>,
     wants_direct: AtomicBool,
+    /// Whether an append is acknowledged when the device has it.
+    is_os_durable: AtomicBool,
     tail: RwLock<Tail>,
     segments: OnceLock<Segments>,
     opening_segments: Mutex<()>,
@@ -137,6 +140,7 @@ impl PartitionState {
             high_watermark: AtomicU64::new(end.next_offset.0),
             direct: Mutex::new(None),
             wants_direct: AtomicBool::new(false),
+            is_os_durable: AtomicBool::new(false),
             tail: RwLock::default(),
             segments: OnceLock::new(),
             opening_segments: Mutex::default(),
@@ -163,6 +167,9 @@ impl PartitionState {
 
     /// Offset behind the last durable record.
     pub fn high_watermark(&self) -> Offset {
+        if planted::is(Bug::ServeAboveWatermark) {
+            return lock(&self.end).next_offset;
+        }
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
@@ -267,7 +274,9 @@ impl PartitionState {
         let place = place.unwrap_or(end.cursor.place());
         end.next_offset = header.next_offset();
         end.cursor.pass(place, bytes.len());
-        end.producers.apply(header, header.base_offset);
+        if !planted::is(Bug::ForgetProducersOnReplay) {
+            end.producers.apply(header, header.base_offset);
+        }
         drop(end);
         Ok(self.publish_batch(StoredBatch {
             base_offset: header.base_offset,
@@ -479,6 +488,12 @@ impl PartitionState {
             .drop_below(offset);
     }
 
+    /// Sets when appends from here on are acknowledged.
+    pub fn set_durability(&self, durability: Durability) {
+        self.is_os_durable
+            .store(durability == Durability::Os, Ordering::Relaxed);
+    }
+
     /// The place behind everything that was appended, durable or not.
     pub fn append_place(&self) -> Place {
         lock(&self.end).cursor.place()
@@ -500,9 +515,10 @@ impl PartitionState {
         std::mem::replace(&mut *lock(&self.direct), space)
     }
 
-    /// Refuses further appends.
+    /// Refuses further appends and reads.
     pub fn delete(&self) {
         lock(&self.end).deleted = true;
+        self.end_flush(Offset(u64::MAX));
     }
 
     /// Whether the topic was deleted.
@@ -519,6 +535,14 @@ impl Target for Arc<PartitionState> {
             self.wants_direct.store(true, Ordering::Release);
         }
         fitting.map(|space| space.slot)
+    }
+
+    fn durability(&self) -> Durability {
+        if self.is_os_durable.load(Ordering::Relaxed) {
+            Durability::Os
+        } else {
+            Durability::Fsync
+        }
     }
 }
 

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::Fault;
 use super::disk::lock;
-use super::machine::{Machine, NodeId, WriteInFlight, power_cut, storage_full, write_error};
+use super::fault::{Fault, FaultKind};
+use super::machine::{Machine, NodeId, WriteInFlight, power_cut};
 use crate::log::io::{BLOCK_SIZE_BYTES, Completion, DurableWriter, FileSlot, WritePath};
 
 /// Durable writes on a simulated disk; dropping it ends the writes in flight.
@@ -47,6 +47,64 @@ impl SimulatedWriter {
     }
 }
 
+impl SimulatedWriter {
+    /// # Errors
+    /// `InvalidInput` when the write is not aligned in memory, position and length, as `O_DIRECT` wants it;
+    /// `WouldBlock` when as many writes are in flight as the writer was made for.
+    fn begin(
+        &self,
+        slot: FileSlot,
+        position: u64,
+        data: Bytes,
+        token: u64,
+        is_synced: bool,
+    ) -> io::Result<()> {
+        let node = self.node(slot)?;
+        let misaligned = data.as_ptr().addr() | position as usize | data.len();
+        if !misaligned.is_multiple_of(BLOCK_SIZE_BYTES) || data.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut machine = lock(&self.machine);
+        let fault = machine.begin()?;
+        if machine
+            .in_flight
+            .iter()
+            .filter(|write| write.writer == self.id)
+            .count()
+            >= self.depth
+        {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let end = position
+            .checked_add(data.len() as u64)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        machine.reserve(node, end)?;
+        let write = WriteInFlight {
+            writer: self.id,
+            node,
+            position,
+            data,
+            token,
+            settles: is_synced.then(|| machine.unsynced.clone()),
+        };
+        match fault {
+            Some(fault @ (Fault::WriteError | Fault::Enospc)) => {
+                Err(machine.refuse(fault, FaultKind::WriteError))
+            }
+            Some(Fault::TornWrite | Fault::PowerCut) => {
+                machine.tear(&write);
+                machine.powered = false;
+                Err(power_cut())
+            }
+            // What is silent happens at the completion.
+            None | Some(Fault::MisplacedWrite | Fault::LostFlush | Fault::ShortWrite) => {
+                machine.in_flight.push(write);
+                Ok(())
+            }
+        }
+    }
+}
+
 impl fmt::Debug for SimulatedWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedWriter")
@@ -80,50 +138,12 @@ impl DurableWriter for SimulatedWriter {
         }
     }
 
-    /// # Errors
-    /// `InvalidInput` when the write is not aligned in memory, position and length, as `O_DIRECT` wants it;
-    /// `WouldBlock` when as many writes are in flight as the writer was made for.
     fn submit(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
-        let node = self.node(slot)?;
-        let misaligned = data.as_ptr().addr() | position as usize | data.len();
-        if !misaligned.is_multiple_of(BLOCK_SIZE_BYTES) || data.is_empty() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut machine = lock(&self.machine);
-        let fault = machine.begin()?;
-        if machine
-            .in_flight
-            .iter()
-            .filter(|write| write.writer == self.id)
-            .count()
-            >= self.depth
-        {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let end = position
-            .checked_add(data.len() as u64)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        machine.reserve(node, end)?;
-        let write = WriteInFlight {
-            writer: self.id,
-            node,
-            position,
-            data,
-            token,
-        };
-        match fault {
-            None => {
-                machine.in_flight.push(write);
-                Ok(())
-            }
-            Some(Fault::WriteError) => Err(write_error()),
-            Some(Fault::Enospc) => Err(storage_full()),
-            Some(Fault::TornWrite | Fault::PowerCut) => {
-                machine.tear(&write);
-                machine.powered = false;
-                Err(power_cut())
-            }
-        }
+        self.begin(slot, position, data, token, true)
+    }
+
+    fn submit_unsynced(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
+        self.begin(slot, position, data, token, false)
     }
 
     fn wait(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -140,29 +160,33 @@ impl DurableWriter for SimulatedWriter {
                 "no durable write is in flight",
             ));
         }
-        let ended = 1 + machine.choices.below(in_flight);
+        let ended = if machine.slow {
+            if in_flight > 1 {
+                machine.fired.add(FaultKind::SlowDisk);
+            }
+            1
+        } else {
+            1 + machine.choices.below(in_flight)
+        };
         for remaining in (in_flight - ended + 1..=in_flight).rev() {
-            let fault = machine.begin()?;
+            let mut fault = machine.begin()?;
             let chosen = machine.choices.below(remaining);
-            let write = take_write(&mut machine, self.id, chosen);
-            let result = match fault {
-                None => machine
-                    .file_mut(write.node)
-                    .map(|file| file.write_durable(write.position, &write.data, || true)),
-                Some(Fault::WriteError | Fault::Enospc) => {
-                    machine.tear(&write);
-                    Err(if fault == Some(Fault::Enospc) {
-                        storage_full()
-                    } else {
-                        write_error()
-                    })
-                }
-                Some(Fault::TornWrite | Fault::PowerCut) => {
-                    machine.tear(&write);
-                    machine.powered = false;
-                    return Err(power_cut());
-                }
-            };
+            let mut write = take_write(&mut machine, self.id, chosen);
+            if fault == Some(Fault::ShortWrite) {
+                // The rest is re-issued: another operation, which may fail.
+                write = machine.write_first_half(write);
+                fault = match machine.begin() {
+                    Ok(fault) => fault,
+                    Err(error) => {
+                        machine.in_flight.push(write);
+                        return Err(error);
+                    }
+                };
+            }
+            let result = machine.end_write(&write, fault);
+            if !machine.powered {
+                return Err(power_cut());
+            }
             completions.push(Completion {
                 token: write.token,
                 result,
