@@ -561,7 +561,8 @@ fn rewritten_segments_answer_with_what_is_left_and_fit_into_the_chain() {
     let last_of_third = batches.partition_point(|batch| batch.base_offset < bases[3]) - 1;
     // Gaps at the begin, in the middle, and at the end of the second and third segments.
     let first_of_second = batches.partition_point(|batch| batch.base_offset < bases[1]);
-    let is_left = |index: usize| index % 2 == 0 && index != first_of_second && index != last_of_third;
+    let is_left =
+        |index: usize| index.is_multiple_of(2) && index != first_of_second && index != last_of_third;
     rewrite(&disk, &batches, (bases[1], bases[3]), is_left);
     let left: Vec<_> = batches
         .iter()
