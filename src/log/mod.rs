@@ -68,6 +68,7 @@ pub mod simulation;
 mod tail;
 mod threads;
 mod topic;
+mod unsealed;
 
 pub use anchor::AnchorError;
 pub use catalog::{CatalogError, PARTITIONS_PER_TOPIC_MAX};

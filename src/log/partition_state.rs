@@ -459,6 +459,11 @@ impl PartitionState {
             .get_or_init(|| unreachable!("the segments were opened under the lock")))
     }
 
+    /// The partition's segments, if they were needed before.
+    pub fn opened_segments(&self) -> Option<&Segments> {
+        self.segments.get()
+    }
+
     /// The batches that are not in a segment yet.
     pub fn begin_flush(&self) -> Result<Vec<StoredBatch>, SegmentError> {
         let flushed = self.segments()?.flushed().next_offset;

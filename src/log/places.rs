@@ -36,6 +36,11 @@ impl Places {
         }
     }
 
+    /// Whether closed segments were found that have no seal.
+    pub fn has_unsealed(&self) -> bool {
+        self.cache.has_unsealed()
+    }
+
     /// The place of one partition.
     pub fn of(&self, id: PartitionId) -> SegmentPlace {
         SegmentPlace {

@@ -65,6 +65,7 @@ fn flush_once(core: &Core) -> Result<(), LogFailed> {
     } else {
         core.lock_flusher().drop_retained();
         core.pool.trim();
+        core.seal_one();
     }
     Ok(())
 }

@@ -30,6 +30,8 @@ pub struct SegmentCache {
     /// What may be open, the one to look at next in front. Owners that are gone have closed theirs.
     ring: Mutex<VecDeque<Weak<dyn Tenant>>>,
     pinned: Arc<AtomicUsize>,
+    /// Closed segments without a seal that were found.
+    unsealed: AtomicUsize,
 }
 
 /// Something open that can be closed.
@@ -63,7 +65,21 @@ impl SegmentCache {
             limit: limit.max(1),
             ring: Mutex::default(),
             pinned: Arc::default(),
+            unsealed: AtomicUsize::new(0),
         }
+    }
+
+    /// Whether closed segments were found that have no seal: [`super::Segments::seal_next`] has work.
+    pub fn has_unsealed(&self) -> bool {
+        self.unsealed.load(Ordering::Acquire) > 0
+    }
+
+    pub(super) fn add_unsealed(&self, count: usize) {
+        self.unsealed.fetch_add(count, Ordering::AcqRel);
+    }
+
+    pub(super) fn remove_unsealed(&self, count: usize) {
+        self.unsealed.fetch_sub(count, Ordering::AcqRel);
     }
 
     /// A cache for at most `wanted` open segments, fewer where the process may have only so many `descriptors`.

@@ -11,6 +11,7 @@
 mod cache;
 mod chunks;
 mod cursor;
+mod entry_check;
 mod error;
 mod file;
 mod headers;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::file::SegmentFile;
 use super::headers::Headers;
-use super::indexes::{Indexes, OffsetEntry};
+use super::indexes::{Indexes, OffsetEntry, TimeEntry};
 use super::load::load;
 use super::paths::SegmentPaths;
 use super::place::SegmentPlace;
@@ -221,23 +221,30 @@ impl OpenSegment {
 
     /// The first batch whose largest timestamp is at or after `timestamp`.
     pub(super) fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
-        let (end, from) = {
+        let (end, entry) = {
             let extent = self.extent();
-            (extent.end, extent.indexes.offset_before_time(timestamp))
+            (extent.end, extent.indexes.time_entry_before(timestamp))
         };
-        if end == 0 {
-            return Ok(None);
-        }
-        let Some((position, _)) = self.find(from, end)? else {
-            return Ok(None);
+        let from = match entry {
+            Some(entry) => self.find_time(entry, end)?.unwrap_or(0),
+            None => 0,
         };
-        let mut headers = Headers::verified(&self.file, position, end);
+        let mut headers = Headers::verified(&self.file, from, end);
         while let Some((position, header)) = headers.next()? {
             if header.max_timestamp >= timestamp {
                 return self.read_batch(position, &header).map(Some);
             }
         }
         Ok(None)
+    }
+
+    /// Position of the batch of a time entry; none if the batch there is not the entry's.
+    fn find_time(&self, entry: TimeEntry, end: u64) -> Result<Option<u64>, SegmentError> {
+        let offset = self.base_offset.plus(entry.relative_offset.into());
+        let found = self
+            .find(offset, end)?
+            .filter(|(_, header)| header.last_offset() == offset && header.max_timestamp == entry.timestamp);
+        Ok(found.map(|(position, _)| position))
     }
 
     /// The first batch that has the largest timestamp of the segment.

@@ -116,9 +116,10 @@ impl Segments {
         let closed = base_offsets
             .into_iter()
             .filter(|base_offset| *base_offset < end.segment);
-        let closed = closed
+        let closed: Vec<_> = closed
             .map(|base_offset| ClosedSegment::unopened(base_offset, sealed.contains(&base_offset)))
             .collect();
+        place.cache.add_unsealed(unsealed_of(&closed));
         Ok(Segments {
             place,
             layout: RwLock::new(Layout {
@@ -230,10 +231,12 @@ impl Segments {
                 break;
             }
             left_bytes = left_bytes.saturating_sub(bytes.len());
-            if !bytes.is_empty() {
-                runs.push(bytes);
-            }
             next = next_offset;
+            if bytes.is_empty() {
+                // Everything up to the segment's end was taken out of it.
+                continue;
+            }
+            runs.push(bytes);
             // The segment has more, which did not fit; or nothing more fits.
             if left_bytes == 0 || self.segment_of(next)? == Some(base_offset) {
                 break;
@@ -293,17 +296,22 @@ impl Segments {
 
     /// Takes note of the seal that a closed segment got. It is opened anew, with its seal, when it is read again.
     pub(super) fn mark_sealed(&self, base_offset: Offset) {
-        if let Some(segment) = self.layout_mut().closed_segment(base_offset) {
-            segment.seal = SealState::Sealed;
-        }
+        self.set_seal(base_offset, SealState::Sealed);
         let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
         open.remove(&base_offset);
     }
 
     /// Takes note that a segment is not to be sealed.
     pub(super) fn refuse_seal(&self, base_offset: Offset) {
+        self.set_seal(base_offset, SealState::Withheld);
+    }
+
+    fn set_seal(&self, base_offset: Offset, seal: SealState) {
         if let Some(segment) = self.layout_mut().closed_segment(base_offset) {
-            segment.seal = SealState::Withheld;
+            let before = std::mem::replace(&mut segment.seal, seal);
+            self.place
+                .cache
+                .remove_unsealed(usize::from(before == SealState::Unsealed));
         }
     }
 
@@ -466,6 +474,19 @@ impl Segments {
         };
         Ok((max > Timestamp::NONE).then_some(max))
     }
+}
+
+impl Drop for Segments {
+    fn drop(&mut self) {
+        let unsealed = unsealed_of(&self.layout().closed);
+        self.place.cache.remove_unsealed(unsealed);
+    }
+}
+
+/// How many segments wait for a seal.
+fn unsealed_of(closed: &[ClosedSegment]) -> usize {
+    let is_unsealed = |segment: &&ClosedSegment| segment.seal == SealState::Unsealed;
+    closed.iter().filter(is_unsealed).count()
 }
 
 impl Layout {
