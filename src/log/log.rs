@@ -244,7 +244,7 @@ fn insert_topic(
 }
 
 /// Why a log ends that nothing went wrong with.
-const CLOSED: &str = "the log was closed";
+pub(super) const CLOSED: &str = "the log was closed";
 
 impl Inner {
     fn close(&self) -> Result<(), LogFailed> {

@@ -53,6 +53,7 @@ mod options;
 mod partition;
 mod partition_state;
 mod producers;
+mod reader;
 mod recovery;
 mod tail;
 mod threads;
@@ -68,4 +69,5 @@ pub use options::{
     SEGMENT_SIZE_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
+pub use reader::{Follower, Reader, ReaderError, RecordStream};
 pub use topic::{Topic, TopicSpec};

@@ -427,9 +427,13 @@ impl PartitionState {
             .drop_below(offset);
     }
 
-    /// Refuses further appends.
+    /// Refuses further appends, and wakes those who wait for them.
     pub fn delete(&self) {
         lock(&self.end).deleted = true;
+        let wakers = std::mem::take(&mut lock(&self.waiters).wakers);
+        for (_, waker) in wakers {
+            waker.wake();
+        }
     }
 
     /// Whether the topic was deleted.

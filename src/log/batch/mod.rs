@@ -6,6 +6,7 @@
 mod builder;
 mod error;
 mod header;
+mod owned;
 mod stored;
 mod varint;
 mod view;
@@ -14,5 +15,6 @@ pub use builder::{BatchBuilder, Record};
 pub use error::BatchError;
 pub(in crate::log) use header::CRC_COVERS_FROM;
 pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, write_base_offset};
+pub use owned::{OwnedRecord, OwnedRecords};
 pub use stored::StoredBatch;
 pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};
