@@ -136,6 +136,18 @@ impl Log {
         Ok(insert_topic(core, name, record, states))
     }
 
+    /// The topic of that name, created like `spec` if there is none.
+    pub fn topic_or_create(&self, name: &str, spec: &TopicSpec) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.topic(name) {
+            return Ok(topic);
+        }
+        match self.create_topic(name, spec) {
+            // Another thread was faster.
+            Err(TopicError::Exists { name }) => self.topic(&name).ok_or(TopicError::Unknown { name }),
+            created => created,
+        }
+    }
+
     /// Deletes a topic with its data; durable when this returns.
     pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
         let core = &self.inner.core;
