@@ -118,6 +118,7 @@
 //! module that talks to the kernel and the only one with `unsafe`.
 
 pub mod batch;
+pub mod inspect;
 pub mod io;
 pub mod segment;
 

@@ -20,13 +20,13 @@ use super::partition_state::{PartitionPlace, PartitionState};
 use super::segment::SegmentOptions;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
-const LOCK_FILE: &str = "lock";
-const STORE_FILE: &str = "store";
+pub(super) const LOCK_FILE: &str = "lock";
+pub(super) const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
-const JOURNAL_FOLDER: &str = "journal";
-const PARTITIONS_FOLDER: &str = "partitions";
+pub(super) const JOURNAL_FOLDER: &str = "journal";
+pub(super) const PARTITIONS_FOLDER: &str = "partitions";
 const STORE_MAGIC: &[u8; 8] = b"DBSTORE1";
-const STORE_SIZE_BYTES: usize = 20;
+pub(super) const STORE_SIZE_BYTES: usize = 20;
 
 /// Groups in flight that the durable writer must have room for, and a file header beside them.
 const WRITER_DEPTH: usize = super::journal::GROUPS_IN_FLIGHT_MAX * 2;
@@ -243,13 +243,17 @@ fn place(disk: &Arc<dyn Disk>, folder: &Path, options: &LogOptions, id: Partitio
         segment_size_max_bytes: options.segment_size_max_bytes,
         ..SegmentOptions::default()
     };
-    let folder = folder.join(PARTITIONS_FOLDER).join(format!("{:010}", id.0));
     PartitionPlace {
         id,
-        folder,
+        folder: partition_folder(folder, id),
         disk: Arc::clone(disk),
         segment_options,
     }
+}
+
+/// Where a partition's segments are in a data folder.
+pub(super) fn partition_folder(folder: &Path, id: PartitionId) -> PathBuf {
+    folder.join(PARTITIONS_FOLDER).join(format!("{:010}", id.0))
 }
 
 /// Gives the journal's batches back to their partitions; those of deleted partitions are dropped.
@@ -391,7 +395,8 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
     }
 }
 
-fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), OpenError> {
+/// Makes file `store`, durably: the folder is a store from then on.
+pub(super) fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), OpenError> {
     let (draft, path) = (folder.join(STORE_DRAFT), folder.join(STORE_FILE));
     let mut bytes = STORE_MAGIC.to_vec();
     bytes.extend_from_slice(&store.0.to_le_bytes());
@@ -418,7 +423,8 @@ fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
+/// The identity in the bytes of file `store`, if they are intact.
+pub(super) fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
     let (body, crc) = bytes.split_at(STORE_SIZE_BYTES - 4);
     let intact = &body[..8] == STORE_MAGIC && crc == crc32fast::hash(body).to_le_bytes();
     intact.then(|| StoreId(u64::from_le_bytes(std::array::from_fn(|index| body[8 + index]))))

@@ -36,6 +36,10 @@ pub const HEADER_SIZE_BYTES: usize = 64;
 pub const ENTRY_HEADER_SIZE_BYTES: usize = 16;
 const CRC_POSITION: usize = 60;
 
+/// Bits in which the identity of a damaged frame differs at most from the expected one. 3: the previous frame's
+/// CRC alone differs from a stale frame's in fewer bits once in a million.
+const RESEMBLANCE_BITS_MAX: u32 = 3;
+
 /// The number of a group; the first is 1, so that 0 means "none".
 pub type Lsn = u64;
 
@@ -159,6 +163,26 @@ impl FrameHeader {
             };
             (header, crc)
         })
+    }
+
+    /// Whether `bytes` begin with a frame of this place in the journal that was damaged, or only half written:
+    /// its identity (all but `durable_upto` and what tells of the payload) is this one's but for a few bits. What
+    /// an earlier use of the file left there differs in the LSN, the sequence, and half of the CRC's bits.
+    pub fn resembles(&self, bytes: &[u8]) -> bool {
+        let mut expected = [0; HEADER_SIZE_BYTES];
+        FrameHeader {
+            payload_length: 0,
+            ..*self
+        }
+        .seal(&mut expected);
+        let Some(found) = bytes.get(..HEADER_SIZE_BYTES) else {
+            return false;
+        };
+        let differing = |range: std::ops::Range<usize>| -> u32 {
+            let pairs = expected[range.clone()].iter().zip(&found[range]);
+            pairs.map(|(left, right)| (left ^ right).count_ones()).sum()
+        };
+        differing(0..32) + differing(40..48) <= RESEMBLANCE_BITS_MAX
     }
 
     /// Bytes that the frame takes in the file, padding included.

@@ -9,6 +9,7 @@
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
 mod error;
+mod expected;
 mod headers;
 mod indexes;
 mod load;
@@ -21,6 +22,8 @@ mod tests;
 mod writer;
 
 pub use error::{FileOperation, SegmentError};
+pub(in crate::log) use expected::{ExpectedIndexes, INDEX_ENTRY_SIZES_BYTES};
+pub(in crate::log) use paths::{SegmentPaths, base_offset_of};
 pub use segments::Segments;
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};

@@ -14,14 +14,14 @@ const LOG_SUFFIX: &str = ".log";
 
 /// The files of one segment.
 #[derive(Clone, Debug)]
-pub(super) struct SegmentPaths {
-    pub(super) log: PathBuf,
-    pub(super) offset_index: PathBuf,
-    pub(super) time_index: PathBuf,
+pub(in crate::log) struct SegmentPaths {
+    pub(in crate::log) log: PathBuf,
+    pub(in crate::log) offset_index: PathBuf,
+    pub(in crate::log) time_index: PathBuf,
 }
 
 impl SegmentPaths {
-    pub(super) fn new(dir: &Path, base_offset: Offset) -> SegmentPaths {
+    pub(in crate::log) fn new(dir: &Path, base_offset: Offset) -> SegmentPaths {
         let path = |suffix| dir.join(format!("{:0OFFSET_DIGITS$}{suffix}", base_offset.0));
         SegmentPaths {
             log: path(LOG_SUFFIX),
@@ -32,7 +32,7 @@ impl SegmentPaths {
 }
 
 /// The base offset in the name of a `.log` file; `None` for all other names.
-pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
+pub(in crate::log) fn base_offset_of(name: &str) -> Option<Offset> {
     let digits = name.strip_suffix(LOG_SUFFIX)?;
     let is_number = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     let offset = is_number.then(|| digits.parse::<u64>().ok())??;

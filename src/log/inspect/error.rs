@@ -1,0 +1,129 @@
+//! Why a data folder could not be looked into.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::log::catalog::CatalogError;
+use crate::log::segment::SegmentError;
+use crate::log::{CheckpointError, LogFailed, Offset, OpenError, PartitionId, TopicError};
+
+/// Why a tool did not run to its end. Damage is no such reason, see [`super::Finding`].
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// There is no data folder at the path.
+    #[error("{path} is no data folder: it has neither a file `store` nor a journal")]
+    NotAStore {
+        /// The path.
+        path: PathBuf,
+    },
+    /// A process has the folder open.
+    #[error("data folder {path} is in use: {holder}; stop that process, or look into a copy of the folder")]
+    Locked {
+        /// The data folder.
+        path: PathBuf,
+        /// Who holds it.
+        holder: String,
+    },
+    /// The folder must be locked to be changed.
+    #[error("data folder {path} was opened without its lock, so that it cannot be changed")]
+    NotLocked {
+        /// The data folder.
+        path: PathBuf,
+    },
+    /// No topic, or no partition of it, has that name.
+    #[error("there is no partition {partition} of topic {topic:?}")]
+    UnknownPartition {
+        /// The topic.
+        topic: String,
+        /// The partition's index in it.
+        partition: u32,
+    },
+    /// No topic has that name.
+    #[error("there is no topic {topic:?}")]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+    },
+    /// The store has damage that would go into the copy.
+    #[error("{count} findings would damage the copy; verify the folder and repair it first")]
+    Damaged {
+        /// Findings that are more than derived files.
+        count: usize,
+    },
+    /// A folder of Kafka has no partition of any topic.
+    #[error("{path} has no folders of topic partitions, such as `orders-0`")]
+    NoKafkaPartitions {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// The partitions in a folder of Kafka belong to several topics, or some are missing.
+    #[error("{path} has partitions {found:?}, want those of one topic without a gap, from 0 on")]
+    KafkaPartitions {
+        /// The folder.
+        path: PathBuf,
+        /// Names of the folders.
+        found: Vec<String>,
+    },
+    /// A segment of Kafka is damaged or goes on at an impossible offset.
+    #[error("{path} is damaged at position {position}")]
+    KafkaBatch {
+        /// The file.
+        path: PathBuf,
+        /// The batch's position.
+        position: u64,
+        /// The cause.
+        source: crate::log::batch::BatchError,
+    },
+    /// A batch of a segment of Kafka begins below the end of the one before.
+    #[error("{path} has offset {found} at position {position}, want at least {expected}")]
+    KafkaOffset {
+        /// The file.
+        path: PathBuf,
+        /// The batch's position.
+        position: u64,
+        /// Its base offset.
+        found: Offset,
+        /// The end of the batch before.
+        expected: Offset,
+    },
+    /// The catalog of topics cannot be understood.
+    #[error("the catalog of topics cannot be read")]
+    Catalog(#[from] CatalogError),
+    /// The segments of a partition could not be written.
+    #[error("the segments of partition {partition} could not be written")]
+    Segments {
+        /// The partition.
+        partition: PartitionId,
+        /// The cause.
+        source: SegmentError,
+    },
+    /// The checkpoint could not be written.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The copy could not be opened as a log.
+    #[error("the target could not be opened")]
+    Open(#[from] OpenError),
+    /// A topic could not be made in the copy.
+    #[error("a topic could not be made in the target")]
+    Topic(#[from] TopicError),
+    /// The copy could not be closed.
+    #[error("the target could not be closed")]
+    Failed(#[from] LogFailed),
+    /// A system call failed.
+    #[error("could not {what} {path}")]
+    Io {
+        /// What was attempted.
+        what: &'static str,
+        /// On which file or folder.
+        path: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+impl InspectError {
+    pub(super) fn io(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> InspectError {
+        let path = path.to_path_buf();
+        move |source| InspectError::Io { what, path, source }
+    }
+}

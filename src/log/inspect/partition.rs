@@ -1,0 +1,229 @@
+//! One partition as it is found: its segments in order, their indexes, and where it ends.
+
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::finding::{Finding, Problem};
+use super::segment::{Bounds, Run, walk};
+use super::survey::FreeArea;
+use super::{DataFolder, InspectError};
+use crate::log::batch::BatchHeader;
+use crate::log::checkpoint::PartitionCheckpoint;
+use crate::log::producers::ProducerTable;
+use crate::log::segment::{
+    ExpectedIndexes, FlushedPosition, INDEX_ENTRY_SIZES_BYTES, SegmentPaths, base_offset_of,
+};
+use crate::log::{Offset, PartitionId};
+
+/// What lies in a partition's folder.
+#[derive(Debug, Default)]
+pub struct PartitionScan {
+    /// The segments, by base offset.
+    pub segments: Vec<SegmentScan>,
+    /// The producers of the intact batches.
+    pub producers: ProducerTable,
+    /// Offset behind the last record in segments.
+    pub next_offset: Offset,
+    /// Offsets that an earlier repair gave up.
+    pub fenced: Vec<Range<Offset>>,
+}
+
+/// One segment of a partition.
+#[derive(Debug)]
+pub struct SegmentScan {
+    /// Its base offset.
+    pub base_offset: Offset,
+    /// Its `.log` file.
+    pub path: PathBuf,
+    /// What is intact in it.
+    pub runs: Vec<Run>,
+    /// Bytes of it that mean something.
+    pub size_bytes: u64,
+    /// Whether the batches are not as they should be.
+    pub is_damaged: bool,
+    /// Whether an index is wrong.
+    pub has_wrong_index: bool,
+    /// Whether a segment follows it.
+    pub is_closed: bool,
+}
+
+/// Reads the segments in the folder of a partition up to where `checkpoint` says that they end; without one to
+/// their end. `see` is shown each intact batch, in order.
+pub(super) fn scan(
+    folder: &DataFolder,
+    id: PartitionId,
+    dir: &Path,
+    checkpoint: Option<&PartitionCheckpoint>,
+    findings: &mut Vec<Finding>,
+    free: &mut Vec<FreeArea>,
+    see: &mut dyn FnMut(&BatchHeader, &Bytes),
+) -> Result<PartitionScan, InspectError> {
+    let flushed = checkpoint.map(|checkpoint| checkpoint.flushed);
+    let mut scanner = Scanner {
+        folder,
+        id,
+        findings,
+        free,
+        scan: PartitionScan::default(),
+    };
+    let bases = scanner.list(dir, flushed)?;
+    let first = checkpoint.map_or(bases.first().copied().unwrap_or_default(), |checkpoint| {
+        checkpoint.log_start
+    });
+    scanner.scan.next_offset = bases.first().copied().unwrap_or(first).min(first);
+    for (index, base_offset) in bases.iter().enumerate() {
+        let is_last = index + 1 == bases.len();
+        let bounds = Bounds {
+            base_offset: *base_offset,
+            next_offset: match bases.get(index + 1) {
+                Some(next) => Some(*next),
+                None => flushed.map(|flushed| flushed.next_offset),
+            },
+            end: flushed.filter(|_| is_last).map(|flushed| flushed.position),
+        };
+        scanner.missing_before(dir, *base_offset);
+        scanner.scan_segment(dir, &bounds, !is_last, see)?;
+    }
+    if let Some(flushed) = flushed {
+        scanner.missing_before(dir, flushed.next_offset);
+    }
+    Ok(scanner.scan)
+}
+
+struct Scanner<'a> {
+    folder: &'a DataFolder,
+    id: PartitionId,
+    findings: &'a mut Vec<Finding>,
+    free: &'a mut Vec<FreeArea>,
+    scan: PartitionScan,
+}
+
+impl Scanner<'_> {
+    /// Base offsets of the segments up to the checkpoint's end. Those behind are left over from a crash.
+    fn list(&mut self, dir: &Path, flushed: Option<FlushedPosition>) -> Result<Vec<Offset>, InspectError> {
+        let names = self.folder.list(dir)?;
+        let mut bases: Vec<Offset> = names.iter().filter_map(|name| base_offset_of(name)).collect();
+        bases.sort_unstable();
+        let is_behind = |base: &Offset| {
+            flushed.is_some_and(|end| *base > end.segment || (*base == end.segment && end.position == 0))
+        };
+        for base in bases.extract_if(.., |base| is_behind(base)) {
+            let paths = SegmentPaths::new(dir, base);
+            for path in [&paths.log, &paths.offset_index, &paths.time_index] {
+                self.free_from(path, 0)?;
+            }
+        }
+        Ok(bases)
+    }
+
+    /// Notes that a segment file is missing in front of `offset`.
+    fn missing_before(&mut self, dir: &Path, offset: Offset) {
+        let lost = self.scan.next_offset..offset;
+        if !lost.is_empty() {
+            self.scan.next_offset = offset;
+            self.find(dir, None, Problem::Missing { lost });
+        }
+    }
+
+    fn scan_segment(
+        &mut self,
+        dir: &Path,
+        bounds: &Bounds,
+        is_closed: bool,
+        see: &mut dyn FnMut(&BatchHeader, &Bytes),
+    ) -> Result<(), InspectError> {
+        let paths = SegmentPaths::new(dir, bounds.base_offset);
+        let mut expected = ExpectedIndexes::new(bounds.base_offset);
+        let producers = &mut self.scan.producers;
+        let found = walk(self.folder, &paths.log, bounds, |position, header, bytes| {
+            expected.observe(position, header);
+            producers.apply(header, header.base_offset);
+            see(header, bytes);
+        })?;
+        let Some(found) = found else { return Ok(()) };
+        if let Some(end) = bounds.end {
+            self.free_from(&paths.log, end)?;
+        }
+        let last = found.runs.last().map(|run| run.offsets.end);
+        let next_offset = bounds.next_offset.or(last).unwrap_or(bounds.base_offset);
+        self.scan.next_offset = self.scan.next_offset.max(next_offset);
+        let is_damaged = !found.problems.is_empty();
+        for (position, problem) in found.problems {
+            self.find(&paths.log, Some(position), problem);
+        }
+        self.scan.fenced.extend(found.fenced);
+        let mut has_wrong_index = false;
+        // Indexes of a damaged segment are made again with it.
+        if !is_damaged {
+            let (offsets, times) = expected.encode(is_closed);
+            let (offset_size, time_size) = INDEX_ENTRY_SIZES_BYTES;
+            has_wrong_index |= self.check_index(&paths.offset_index, &offsets, offset_size, is_closed)?;
+            has_wrong_index |= self.check_index(&paths.time_index, &times, time_size, is_closed)?;
+        }
+        self.scan.segments.push(SegmentScan {
+            base_offset: bounds.base_offset,
+            path: paths.log,
+            runs: found.runs,
+            size_bytes: found.end,
+            is_damaged,
+            has_wrong_index,
+            is_closed,
+        });
+        Ok(())
+    }
+
+    /// Compares an index with what it must be. The last segment's is written behind its data and may lack
+    /// entries after a crash, or have some that lie behind the end.
+    fn check_index(
+        &mut self,
+        path: &Path,
+        expected: &[u8],
+        entry_size_bytes: usize,
+        is_closed: bool,
+    ) -> Result<bool, InspectError> {
+        let (found, _) = self.folder.read(path)?.unwrap_or_default();
+        let common = found.len().min(expected.len());
+        let mut differs = found[..common]
+            .iter()
+            .zip(expected)
+            .position(|(left, right)| left != right);
+        if is_closed && found.len() != expected.len() {
+            differs = differs.or(Some(common));
+        }
+        if let Some(byte) = differs {
+            let entry = (byte / entry_size_bytes) as u64;
+            let position = entry * entry_size_bytes as u64;
+            self.find(path, Some(position), Problem::Index { entry });
+        } else if found.len() > expected.len() {
+            self.free_from(path, expected.len() as u64)?;
+        }
+        Ok(differs.is_some())
+    }
+
+    /// What lies behind `start` means nothing.
+    fn free_from(&mut self, path: &Path, start: u64) -> Result<(), InspectError> {
+        let Some(file) = self.folder.open_file(path)? else {
+            return Ok(());
+        };
+        let end = file.len().map_err(InspectError::io("read", path))?;
+        if start < end {
+            let file = self.folder.relative(path);
+            self.free.push(FreeArea {
+                file,
+                range: start..end,
+            });
+        }
+        Ok(())
+    }
+
+    fn find(&mut self, path: &Path, position: Option<u64>, problem: Problem) {
+        self.findings.push(Finding {
+            file: self.folder.relative(path),
+            position,
+            partition: Some(self.id),
+            problem,
+        });
+    }
+}
