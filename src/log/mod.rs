@@ -137,6 +137,7 @@ mod log;
 mod options;
 mod partition;
 mod partition_state;
+mod places;
 mod producers;
 mod reader;
 mod recovery;

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use super::{DataFolder, InspectError, Survey, survey};
 use crate::log::Offset;
-use crate::log::recovery::{JOURNAL_FOLDER, PARTITIONS_FOLDER, partition_folder};
+use crate::log::places::{PARTITIONS_FOLDER, partition_folder};
+use crate::log::recovery::JOURNAL_FOLDER;
 use crate::log::segment::base_offset_of;
 use crate::log::{PartitionId, StoreId};
 

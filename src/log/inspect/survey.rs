@@ -11,7 +11,8 @@ use super::{DataFolder, InspectError};
 use crate::log::batch::BatchHeader;
 use crate::log::catalog::{Catalog, METADATA_PARTITION};
 use crate::log::checkpoint::{CHECKPOINT_FILES, Checkpoint};
-use crate::log::recovery::{PARTITIONS_FOLDER, STORE_FILE, STORE_SIZE_BYTES, decode_store, partition_folder};
+use crate::log::places::{PARTITIONS_FOLDER, partition_folder};
+use crate::log::recovery::{STORE_FILE, STORE_SIZE_BYTES, decode_store};
 use crate::log::{Offset, PartitionId, StoreId};
 
 /// What was found in a data folder.

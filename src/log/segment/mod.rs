@@ -8,23 +8,35 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod chunks;
 mod error;
 mod expected;
+mod file;
 mod headers;
 mod indexes;
 mod load;
 mod open;
 mod paths;
+mod place;
 mod scan;
+mod seal;
+mod sealing;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod unsealed;
+mod verify;
+mod walk;
 mod writer;
 
+pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
 pub use error::{FileOperation, SegmentError};
 pub(in crate::log) use expected::{ExpectedIndexes, INDEX_ENTRY_SIZES_BYTES};
 pub(in crate::log) use paths::{SegmentPaths, base_offset_of};
+pub use place::SegmentPlace;
+pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
+pub use verify::{FINDINGS_MAX, SegmentReport, Verification, verify_active, verify_closed, verify_partition};
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
 
