@@ -9,13 +9,14 @@ use super::finding::{Finding, Problem};
 use super::segment::{Bounds, Run, walk};
 use super::survey::FreeArea;
 use super::{DataFolder, InspectError};
+use crate::log::Offset;
 use crate::log::batch::BatchHeader;
 use crate::log::checkpoint::PartitionCheckpoint;
 use crate::log::producers::ProducerTable;
 use crate::log::segment::{
-    ExpectedIndexes, FlushedPosition, INDEX_ENTRY_SIZES_BYTES, SegmentPaths, base_offset_of,
+    ExpectedIndexes, FlushedPosition, INDEX_ENTRY_SIZES_BYTES, Seal, SegmentPaths, SegmentPlace,
+    base_offset_of, verify_closed,
 };
-use crate::log::{Offset, PartitionId};
 
 /// What lies in a partition's folder.
 #[derive(Debug, Default)]
@@ -53,17 +54,18 @@ pub struct SegmentScan {
 /// their end. `see` is shown each intact batch, in order.
 pub(super) fn scan(
     folder: &DataFolder,
-    id: PartitionId,
-    dir: &Path,
+    place: &SegmentPlace,
     checkpoint: Option<&PartitionCheckpoint>,
     findings: &mut Vec<Finding>,
     free: &mut Vec<FreeArea>,
     see: &mut dyn FnMut(&BatchHeader, &Bytes),
 ) -> Result<PartitionScan, InspectError> {
     let flushed = checkpoint.map(|checkpoint| checkpoint.flushed);
+    let dir = &place.dir;
     let mut scanner = Scanner {
         folder,
-        id,
+        place,
+        before: None,
         findings,
         free,
         scan: PartitionScan::default(),
@@ -82,9 +84,10 @@ pub(super) fn scan(
                 None => flushed.map(|flushed| flushed.next_offset),
             },
             end: flushed.filter(|_| is_last).map(|flushed| flushed.position),
+            has_holes: false,
         };
         scanner.missing_before(dir, *base_offset);
-        scanner.scan_segment(dir, &bounds, !is_last, see)?;
+        scanner.scan_segment(bounds, !is_last, see)?;
     }
     if let Some(flushed) = flushed {
         scanner.missing_before(dir, flushed.next_offset);
@@ -94,7 +97,9 @@ pub(super) fn scan(
 
 struct Scanner<'a> {
     folder: &'a DataFolder,
-    id: PartitionId,
+    place: &'a SegmentPlace,
+    /// The seal of the segment before.
+    before: Option<Seal>,
     findings: &'a mut Vec<Finding>,
     free: &'a mut Vec<FreeArea>,
     scan: PartitionScan,
@@ -111,7 +116,7 @@ impl Scanner<'_> {
         };
         for base in bases.extract_if(.., |base| is_behind(base)) {
             let paths = SegmentPaths::new(dir, base);
-            for path in [&paths.log, &paths.offset_index, &paths.time_index] {
+            for path in [&paths.log, &paths.offset_index, &paths.time_index, &paths.seal] {
                 self.free_from(path, 0)?;
             }
         }
@@ -129,15 +134,16 @@ impl Scanner<'_> {
 
     fn scan_segment(
         &mut self,
-        dir: &Path,
-        bounds: &Bounds,
+        mut bounds: Bounds,
         is_closed: bool,
         see: &mut dyn FnMut(&BatchHeader, &Bytes),
     ) -> Result<(), InspectError> {
-        let paths = SegmentPaths::new(dir, bounds.base_offset);
+        let paths = SegmentPaths::new(&self.place.dir, bounds.base_offset);
+        let seal = self.read_seal(&paths.seal, bounds.base_offset);
+        bounds.has_holes = seal.as_ref().is_some_and(|seal| !seal.is_contiguous());
         let mut expected = ExpectedIndexes::new(bounds.base_offset);
         let producers = &mut self.scan.producers;
-        let found = walk(self.folder, &paths.log, bounds, |position, header, bytes| {
+        let found = walk(self.folder, &paths.log, &bounds, |position, header, bytes| {
             expected.observe(position, header);
             producers.apply(header, header.base_offset);
             see(header, bytes);
@@ -161,7 +167,11 @@ impl Scanner<'_> {
             let (offset_size, time_size) = INDEX_ENTRY_SIZES_BYTES;
             has_wrong_index |= self.check_index(&paths.offset_index, &offsets, offset_size, is_closed)?;
             has_wrong_index |= self.check_index(&paths.time_index, &times, time_size, is_closed)?;
+            if seal.is_some() && !has_wrong_index {
+                self.check_seal(&paths.seal, bounds.base_offset);
+            }
         }
+        self.before = seal;
         self.scan.segments.push(SegmentScan {
             base_offset: bounds.base_offset,
             path: paths.log,
@@ -202,6 +212,27 @@ impl Scanner<'_> {
         Ok(differs.is_some())
     }
 
+    /// The seal of a closed segment; none if there is none that is intact.
+    fn read_seal(&mut self, path: &Path, base_offset: Offset) -> Option<Seal> {
+        match Seal::read(&*self.folder.disk, path, self.place.identity(base_offset)) {
+            Ok(seal) => seal,
+            Err(error) => {
+                let what = error.to_string();
+                self.find(path, Some(0), Problem::Seal { what });
+                None
+            }
+        }
+    }
+
+    /// Compares a seal with its segment, whose batches and indexes are intact, and with the seal before.
+    fn check_seal(&mut self, path: &Path, base_offset: Offset) {
+        let report = verify_closed(self.place, base_offset, self.before.as_ref());
+        for error in report.findings {
+            let what = error.to_string();
+            self.find(path, Some(0), Problem::Seal { what });
+        }
+    }
+
     /// What lies behind `start` means nothing.
     fn free_from(&mut self, path: &Path, start: u64) -> Result<(), InspectError> {
         let Some(file) = self.folder.open_file(path)? else {
@@ -222,7 +253,7 @@ impl Scanner<'_> {
         self.findings.push(Finding {
             file: self.folder.relative(path),
             position,
-            partition: Some(self.id),
+            partition: Some(self.place.partition),
             problem,
         });
     }

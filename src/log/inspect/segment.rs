@@ -48,6 +48,8 @@ pub struct Bounds {
     pub next_offset: Option<Offset>,
     /// Position behind the last batch, where it is not the file's length.
     pub end: Option<u64>,
+    /// Whether batches may be missing: compaction takes them out.
+    pub has_holes: bool,
 }
 
 /// Reads all batches of a segment. `observe` sees each that is intact, with its header as it should be.
@@ -65,6 +67,7 @@ pub(super) fn walk(
         file: &*file,
         end: bounds.end.map_or(size_bytes, |end| end.min(size_bytes)),
         limit: bounds.next_offset,
+        has_holes: bounds.has_holes,
         next_offset: bounds.base_offset,
         position: 0,
         walk: SegmentWalk::default(),
@@ -75,7 +78,9 @@ pub(super) fn walk(
             Err(source) => walker.pass_damage(source),
         }
     }
-    if let Some(limit) = bounds.next_offset.filter(|limit| *limit > walker.next_offset) {
+    if let Some(limit) = bounds.next_offset.filter(|limit| *limit > walker.next_offset)
+        && !bounds.has_holes
+    {
         let lost = walker.next_offset..limit;
         walker.problem(walker.end, Problem::Missing { lost });
     }
@@ -87,6 +92,7 @@ struct Walker<'a> {
     file: &'a dyn File,
     end: u64,
     limit: Option<Offset>,
+    has_holes: bool,
     next_offset: Offset,
     position: u64,
     walk: SegmentWalk,
@@ -102,7 +108,8 @@ impl Walker<'_> {
     ) {
         let position = self.position;
         let mut header = found;
-        if found.base_offset != self.next_offset {
+        let is_hole = self.has_holes && found.base_offset > self.next_offset;
+        if found.base_offset != self.next_offset && !is_hole {
             let is_followed = self.is_followed(&found);
             let (found, expected) = (found.base_offset, self.next_offset);
             if is_followed {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::finding::{Finding, Problem};
 use super::journal::{self, JournalScan};
@@ -13,6 +14,7 @@ use crate::log::catalog::{Catalog, METADATA_PARTITION};
 use crate::log::checkpoint::{CHECKPOINT_FILES, Checkpoint};
 use crate::log::places::{PARTITIONS_FOLDER, partition_folder};
 use crate::log::recovery::{STORE_FILE, STORE_SIZE_BYTES, decode_store};
+use crate::log::segment::{SegmentOptions, SegmentPlace};
 use crate::log::{Offset, PartitionId, StoreId};
 
 /// What was found in a data folder.
@@ -175,8 +177,8 @@ impl Surveyor<'_> {
         see: &mut dyn FnMut(&BatchHeader, &bytes::Bytes),
     ) -> Result<PartitionSurvey, InspectError> {
         let folder = self.folder;
-        let dir = partition_folder(&folder.path, id);
         let survey = &mut self.survey;
+        let place = place_of(folder, survey.store, id);
         let checkpoint = survey.checkpoint.as_ref();
         let of_partition = checkpoint.and_then(|checkpoint| checkpoint.partitions.get(&id));
         let before = survey.findings.len();
@@ -185,7 +187,7 @@ impl Surveyor<'_> {
             PartitionScan::default()
         } else {
             let (findings, free) = (&mut survey.findings, &mut survey.free);
-            partition::scan(folder, id, &dir, of_partition, findings, free, see)?
+            partition::scan(folder, &place, of_partition, findings, free, see)?
         };
         let mut lost: Vec<_> = survey.findings[before..]
             .iter()
@@ -278,6 +280,17 @@ fn journal_end(
         next = end;
     }
     (next, lost)
+}
+
+/// Where a partition's segments are. Of a store whose identity nothing tells, all seals are foreign.
+pub(super) fn place_of(folder: &DataFolder, store: Option<StoreId>, id: PartitionId) -> SegmentPlace {
+    SegmentPlace {
+        disk: Arc::clone(&folder.disk),
+        dir: partition_folder(&folder.path, id),
+        store: store.unwrap_or(StoreId(0)),
+        partition: id,
+        options: SegmentOptions::default(),
+    }
 }
 
 fn read_store(folder: &DataFolder, findings: &mut Vec<Finding>) -> Result<Option<StoreId>, InspectError> {
