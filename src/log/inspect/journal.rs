@@ -59,8 +59,18 @@ pub struct JournalGroup {
     pub file: PathBuf,
     /// The frame's position in it.
     pub position: u64,
-    /// The frame's header.
-    pub header: FrameHeader,
+    /// The store that it belongs to.
+    pub store: StoreId,
+    /// The run of the log that wrote it.
+    pub incarnation: u64,
+    /// The group's number.
+    pub lsn: u64,
+    /// The last group that was durable when this one was written.
+    pub durable_upto: u64,
+    /// Bytes of the frame, padding included.
+    pub size_bytes: u64,
+    /// Its entries; each is a batch.
+    pub entry_count: u32,
 }
 
 struct JournalFile {
@@ -246,7 +256,12 @@ impl Scanner<'_> {
         self.scan.groups.push(JournalGroup {
             file: self.folder.relative(&file.path),
             position: position as u64,
-            header,
+            store: header.store,
+            incarnation: header.incarnation,
+            lsn: header.lsn,
+            durable_upto: header.durable_upto,
+            size_bytes: header.size_bytes() as u64,
+            entry_count: header.entry_count,
         });
         let start = position + HEADER_SIZE_BYTES;
         let end = start + header.payload_length as usize;

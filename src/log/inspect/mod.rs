@@ -6,6 +6,7 @@
 //!
 //! Nothing that these functions find is evidence for a running log: it decides for itself what it believes.
 
+pub mod dump;
 mod error;
 mod finding;
 mod folder;
@@ -21,5 +22,6 @@ mod tests;
 pub use error::InspectError;
 pub use finding::{Finding, Problem, Severity};
 pub use folder::{Access, DataFolder};
+pub use journal::JournalGroup;
 pub use stat::{PartitionStat, StoreStat, stat};
 pub use survey::{FreeArea, LostRange, PartitionSurvey, Survey, survey};

@@ -1,9 +1,10 @@
-//! What a data folder holds, counted: without reading the data.
+//! What a data folder holds, counted: the data itself is not read.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{DataFolder, InspectError, Survey, survey};
+use super::survey::{Depth, survey_to};
+use super::{DataFolder, InspectError, Survey};
 use crate::log::Offset;
 use crate::log::places::{PARTITIONS_FOLDER, partition_folder};
 use crate::log::recovery::JOURNAL_FOLDER;
@@ -29,7 +30,7 @@ pub struct StoreStat {
     pub partitions: Vec<PartitionStat>,
     /// Bytes of all files by kind: `log`, `index`, `timeindex`, `seal`, `journal`, and `other`.
     pub bytes_by_kind: BTreeMap<String, u64>,
-    /// Findings of the survey.
+    /// What was wrong in what was read; `verify` reads everything.
     pub findings: usize,
 }
 
@@ -50,15 +51,13 @@ pub struct PartitionStat {
     pub end: Offset,
     /// Segments.
     pub segments: usize,
-    /// Bytes of batches in segments.
+    /// Bytes of segment files.
     pub size_bytes: u64,
-    /// Offsets that repairs gave up.
-    pub fenced: u64,
 }
 
 /// Counts what the data folder holds.
 pub fn stat(folder: &DataFolder) -> Result<StoreStat, InspectError> {
-    let found = survey(folder)?;
+    let found = survey_to(folder, Depth::Outline)?;
     let mut bytes_by_kind = BTreeMap::new();
     let mut dirs = vec![folder.path.clone(), folder.path.join(JOURNAL_FOLDER)];
     let partitions = folder.path.join(PARTITIONS_FOLDER);
@@ -79,6 +78,10 @@ pub fn stat(folder: &DataFolder) -> Result<StoreStat, InspectError> {
     for (id, partition) in &found.partitions {
         let dir = partition_folder(&folder.path, *id);
         let names = folder.list(&dir)?;
+        let logs = names.iter().filter(|name| base_offset_of(name).is_some());
+        let size_bytes = logs
+            .filter_map(|name| size_of_file(folder, &dir.join(name)))
+            .sum();
         stats.push(PartitionStat {
             id: *id,
             topic: partition.topic.clone(),
@@ -87,17 +90,7 @@ pub fn stat(folder: &DataFolder) -> Result<StoreStat, InspectError> {
             flushed_end: partition.flushed_end,
             end: partition.end,
             segments: names.iter().filter(|name| base_offset_of(name).is_some()).count(),
-            size_bytes: partition
-                .scan
-                .segments
-                .iter()
-                .map(|segment| segment.size_bytes)
-                .sum(),
-            fenced: partition
-                .fenced
-                .iter()
-                .map(|range| range.end.0 - range.start.0)
-                .sum(),
+            size_bytes,
         });
     }
     Ok(of_survey(&found, stats, bytes_by_kind))

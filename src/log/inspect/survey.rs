@@ -82,6 +82,20 @@ pub struct LostRange {
 /// # Errors
 /// When the folder cannot be read at all; damage is in [`Survey::findings`].
 pub fn survey(folder: &DataFolder) -> Result<Survey, InspectError> {
+    survey_to(folder, Depth::Everything)
+}
+
+/// How much of the data is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// All of it.
+    Everything,
+    /// The journal, the catalog, and of other partitions what the checkpoint says.
+    Outline,
+}
+
+/// [`survey`], of all data or of the outline only.
+pub(super) fn survey_to(folder: &DataFolder, depth: Depth) -> Result<Survey, InspectError> {
     let (mut findings, mut free) = (Vec::new(), Vec::new());
     let named = read_store(folder, &mut findings)?;
     let checkpoints = read_checkpoints(folder, named, &mut findings, &mut free)?;
@@ -92,9 +106,10 @@ pub fn survey(folder: &DataFolder) -> Result<Survey, InspectError> {
     let checkpoint = newest.map(|(_, checkpoint)| checkpoint);
     let lsn = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);
     let journal = journal::scan(folder, store, lsn, &mut findings, &mut free)?;
-    let store = store.or(journal.groups.last().map(|group| group.header.store));
+    let store = store.or(journal.groups.last().map(|group| group.store));
     let mut surveyor = Surveyor {
         folder,
+        depth,
         survey: Survey {
             store,
             findings,
@@ -138,6 +153,7 @@ impl Survey {
 
 struct Surveyor<'a> {
     folder: &'a DataFolder,
+    depth: Depth,
     survey: Survey,
 }
 
@@ -185,6 +201,14 @@ impl Surveyor<'_> {
         let scan = if checkpoint.is_some() && of_partition.is_none() {
             // Not in the checkpoint: whatever is in its folder was not flushed to the end.
             PartitionScan::default()
+        } else if let Some(known) = of_partition
+            && self.depth == Depth::Outline
+            && id != METADATA_PARTITION
+        {
+            PartitionScan {
+                next_offset: known.flushed.next_offset,
+                ..PartitionScan::default()
+            }
         } else {
             let (findings, free) = (&mut survey.findings, &mut survey.free);
             partition::scan(folder, &place, of_partition, findings, free, see)?
