@@ -101,6 +101,20 @@ impl Log {
 
     /// Creates a topic; durable when this returns.
     pub fn create_topic(&self, name: &str, spec: &TopicSpec) -> Result<Arc<Topic>, TopicError> {
+        let random = &self.inner.core.environment.random;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&random.next_u64().to_be_bytes());
+        id[8..].copy_from_slice(&random.next_u64().to_be_bytes());
+        self.create_topic_with_id(name, spec, TopicId(id))
+    }
+
+    /// [`Log::create_topic`] with an identity that it had elsewhere.
+    pub(super) fn create_topic_with_id(
+        &self,
+        name: &str,
+        spec: &TopicSpec,
+        id: TopicId,
+    ) -> Result<Arc<Topic>, TopicError> {
         if !is_valid_name(name) {
             return Err(TopicError::InvalidName {
                 name: name.to_owned(),
@@ -118,11 +132,8 @@ impl Log {
             });
         }
         let first = *last_partition + 1;
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&core.environment.random.next_u64().to_be_bytes());
-        id[8..].copy_from_slice(&core.environment.random.next_u64().to_be_bytes());
         let record = TopicRecord {
-            id: TopicId(id),
+            id,
             partitions: (first..first + found).map(PartitionId).collect(),
             configs: spec.configs.clone(),
         };

@@ -1,6 +1,8 @@
 //! `doorbuster log`: tools for a data folder that no process has open.
 
+mod copy;
 mod dump;
+mod repair;
 mod stat;
 mod verify;
 
@@ -32,6 +34,10 @@ enum Tool {
     Stat(stat::Arguments),
     /// Read everything and find whatever is not as the log wrote it; exit code 1 if there is anything
     Verify(verify::Arguments),
+    /// Say how to save what is left of a damaged store, and do it with --apply; nothing is deleted
+    Repair(repair::Arguments),
+    /// Copy a store, or take the partitions of a topic from a folder of Kafka; checks every batch
+    Copy(copy::Arguments),
 }
 
 /// The data folder, and in which form to tell of it: what every tool takes.
@@ -77,5 +83,7 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Tool::Dump(arguments) => dump::run(&arguments),
         Tool::Stat(arguments) => stat::run(&arguments),
         Tool::Verify(arguments) => verify::run(&arguments),
+        Tool::Repair(arguments) => repair::run(&arguments),
+        Tool::Copy(arguments) => copy::run(&arguments),
     }
 }

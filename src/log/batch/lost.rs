@@ -21,17 +21,27 @@ const OFFSETS_PER_BATCH_MAX: u64 = 1 << 30;
 /// Kafka leaves batches without records behind when it compacts, and every client passes over them. These
 /// carry producer id −2, so that tools tell a loss from a compaction.
 pub fn lost_records(range: Range<Offset>) -> Vec<Bytes> {
+    batches(range, LOST_PRODUCER_ID)
+}
+
+/// Batches without records, as Kafka leaves them behind, for the offsets of `range`, in order: of records that
+/// compaction took out.
+pub fn absent_records(range: Range<Offset>) -> Vec<Bytes> {
+    batches(range, -1)
+}
+
+fn batches(range: Range<Offset>, producer_id: i64) -> Vec<Bytes> {
     let mut batches = Vec::new();
     let mut start = range.start;
     while start < range.end {
         let count = (range.end.0 - start.0).min(OFFSETS_PER_BATCH_MAX);
-        batches.push(batch(start, count));
+        batches.push(batch(start, count, producer_id));
         start = start.plus(count);
     }
     batches
 }
 
-fn batch(base_offset: Offset, count: u64) -> Bytes {
+fn batch(base_offset: Offset, count: u64, producer_id: i64) -> Bytes {
     let none = -1;
     let mut header = WireHeader {
         base_offset: I64::new(base_offset.0 as i64),
@@ -43,7 +53,7 @@ fn batch(base_offset: Offset, count: u64) -> Bytes {
         last_offset_delta: I32::new((count - 1) as i32),
         base_timestamp: I64::new(none),
         max_timestamp: I64::new(none),
-        producer_id: I64::new(LOST_PRODUCER_ID),
+        producer_id: I64::new(producer_id),
         producer_epoch: I16::new(none as i16),
         base_sequence: I32::new(none as i32),
         record_count: I32::ZERO,
@@ -76,6 +86,8 @@ mod tests {
                 assert!(!header.has_producer());
                 next = header.next_offset();
             }
+            let absent = absent_records(Offset(range.start)..Offset(range.end));
+            assert!(absent.iter().all(|batch| !verify(batch).unwrap().is_lost()));
             assert_eq!((batches.len(), next), (count, Offset(range.end)));
         }
     }

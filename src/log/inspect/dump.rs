@@ -1,9 +1,12 @@
 //! What is stored, batch by batch and group by group, in the order of the files.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 
 use super::finding::Problem;
 use super::journal::JournalGroup;
+use super::partition::has_holes;
 use super::segment::{Bounds, walk};
 use super::survey::{Depth, place_of, survey_to};
 use super::{DataFolder, InspectError};
@@ -15,7 +18,7 @@ use crate::log::{Offset, PartitionId};
 #[derive(Clone, Debug)]
 pub struct DumpedBatch {
     /// The file, relative to the data folder; none for a batch that is in the journal only.
-    pub file: Option<std::path::PathBuf>,
+    pub file: Option<PathBuf>,
     /// Its position in the file.
     pub position: Option<u64>,
     /// Its header.
@@ -62,34 +65,39 @@ pub fn batches(
     id: PartitionId,
     from: Offset,
     mut show: impl FnMut(DumpedBatch),
-) -> Result<Vec<Problem>, InspectError> {
+) -> Result<Vec<(PathBuf, Problem)>, InspectError> {
     let found = survey_to(folder, Depth::Outline)?;
     let place = place_of(folder, found.store, id);
     let known = found
         .checkpoint
         .as_ref()
         .and_then(|known| known.partitions.get(&id));
-    let end = known.map_or(Offset::ZERO, |known| known.flushed.next_offset);
+    // Without a checkpoint, all there is; with one that does not name the partition, nothing.
+    let end = match (&found.checkpoint, known) {
+        (None, _) => None,
+        (Some(_), known) => Some(known.map_or(Offset::ZERO, |known| known.flushed.next_offset)),
+    };
     let names = folder.list(&place.dir)?;
     let mut bases: Vec<_> = names.iter().filter_map(|name| base_offset_of(name)).collect();
     bases.sort_unstable();
-    bases.retain(|base| *base < end);
-    let mut problems = Vec::new();
+    bases.retain(|base| end.is_none_or(|end| *base < end));
+    let (mut problems, mut shown) = (Vec::new(), end.unwrap_or_default());
     for (index, base_offset) in bases.iter().enumerate() {
-        let next_offset = bases.get(index + 1).copied().unwrap_or(end);
-        if next_offset <= from {
+        let next_offset = bases.get(index + 1).copied().or(end);
+        if next_offset.is_some_and(|next_offset| next_offset <= from) {
             continue;
         }
         let is_last = index + 1 == bases.len();
         let bounds = Bounds {
             base_offset: *base_offset,
-            next_offset: Some(next_offset),
+            next_offset,
             end: known.filter(|_| is_last).map(|known| known.flushed.position),
-            has_holes: true,
+            has_holes: has_holes(&place, *base_offset),
         };
         let path = SegmentPaths::new(&place.dir, *base_offset).log;
         let file = folder.relative(&path);
-        let walked = walk(folder, &path, &bounds, |position, header, bytes| {
+        let walked = walk(&*folder.disk, &path, &bounds, |position, header, bytes| {
+            shown = shown.max(header.next_offset());
             if header.next_offset() > from {
                 show(DumpedBatch {
                     file: Some(file.clone()),
@@ -99,12 +107,8 @@ pub fn batches(
                 });
             }
         })?;
-        problems.extend(
-            walked
-                .into_iter()
-                .flat_map(|walk| walk.problems)
-                .map(|(_, problem)| problem),
-        );
+        let walked = walked.into_iter().flat_map(|walk| walk.problems);
+        problems.extend(walked.map(|(_, problem)| (file.clone(), problem)));
     }
     for batch in found
         .journal
@@ -112,7 +116,7 @@ pub fn batches(
         .into_iter()
         .filter(|batch| batch.partition == id)
     {
-        if batch.header.base_offset >= end && batch.header.next_offset() > from {
+        if batch.header.base_offset >= shown && batch.header.next_offset() > from {
             show(DumpedBatch {
                 file: None,
                 position: None,

@@ -4,8 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::log::catalog::CatalogError;
-use crate::log::segment::SegmentError;
-use crate::log::{CheckpointError, LogFailed, Offset, OpenError, PartitionId, TopicError};
+use crate::log::{CheckpointError, LogFailed, OpenError, TopicError};
 
 /// Why a tool did not run to its end. Damage is no such reason, see [`super::Finding`].
 #[derive(Debug, thiserror::Error)]
@@ -45,10 +44,19 @@ pub enum InspectError {
         topic: String,
     },
     /// The store has damage that would go into the copy.
-    #[error("{count} findings would damage the copy; verify the folder and repair it first")]
+    #[error("{file} is damaged: {problem}; verify the folder and repair it first; the copy is not complete")]
     Damaged {
-        /// Findings that are more than derived files.
-        count: usize,
+        /// The file.
+        file: PathBuf,
+        /// The first thing that is wrong.
+        #[source]
+        problem: Box<super::Problem>,
+    },
+    /// There is a store already where a new one should be.
+    #[error("{path} has a store already; copy to a folder that does not exist")]
+    TargetExists {
+        /// The target.
+        path: PathBuf,
     },
     /// A folder of Kafka has no partition of any topic.
     #[error("{path} has no folders of topic partitions, such as `orders-0`")]
@@ -64,39 +72,20 @@ pub enum InspectError {
         /// Names of the folders.
         found: Vec<String>,
     },
-    /// A segment of Kafka is damaged or goes on at an impossible offset.
-    #[error("{path} is damaged at position {position}")]
-    KafkaBatch {
+    /// A segment of Kafka is damaged, or of a format before v2.
+    #[error("{path} cannot be taken at position {position}: {problem}; the new topic is empty")]
+    KafkaSegment {
         /// The file.
         path: PathBuf,
-        /// The batch's position.
+        /// Where in it.
         position: u64,
-        /// The cause.
-        source: crate::log::batch::BatchError,
-    },
-    /// A batch of a segment of Kafka begins below the end of the one before.
-    #[error("{path} has offset {found} at position {position}, want at least {expected}")]
-    KafkaOffset {
-        /// The file.
-        path: PathBuf,
-        /// The batch's position.
-        position: u64,
-        /// Its base offset.
-        found: Offset,
-        /// The end of the batch before.
-        expected: Offset,
+        /// What is wrong.
+        #[source]
+        problem: Box<super::Problem>,
     },
     /// The catalog of topics cannot be understood.
     #[error("the catalog of topics cannot be read")]
     Catalog(#[from] CatalogError),
-    /// The segments of a partition could not be written.
-    #[error("the segments of partition {partition} could not be written")]
-    Segments {
-        /// The partition.
-        partition: PartitionId,
-        /// The cause.
-        source: SegmentError,
-    },
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),

@@ -90,11 +90,7 @@ impl DataFolder {
 
     /// Opens a file; none if it is not there.
     pub(super) fn open_file(&self, path: &Path) -> Result<Option<Arc<dyn File>>, InspectError> {
-        match self.disk.open(path, OpenMode::Read) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(InspectError::io("open", path)(error)),
-        }
+        open_file(&*self.disk, path)
     }
 
     /// All bytes of a file, and how many of them could not be read and are zeros; none if it is not there.
@@ -109,6 +105,15 @@ impl DataFolder {
             unreadable += read_around(&*file, chunk, (index * READ_SIZE_BYTES) as u64);
         }
         Ok(Some((bytes, unreadable)))
+    }
+}
+
+/// Opens a file; none if it is not there.
+pub(super) fn open_file(disk: &dyn Disk, path: &Path) -> Result<Option<Arc<dyn File>>, InspectError> {
+    match disk.open(path, OpenMode::Read) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(InspectError::io("open", path)(error)),
     }
 }
 

@@ -42,8 +42,6 @@ pub struct JournalScan {
 /// A batch in the journal.
 #[derive(Clone, Debug)]
 pub struct JournalBatch {
-    /// The group that it is in.
-    pub lsn: Lsn,
     /// The partition.
     pub partition: PartitionId,
     /// Its header.
@@ -285,7 +283,6 @@ impl Scanner<'_> {
             Ok(header) if header.base_offset == entry.base_offset => {
                 if lsn > self.checkpoint_lsn {
                     self.scan.batches.push(JournalBatch {
-                        lsn,
                         partition: entry.partition,
                         header,
                         bytes: entry.batch,
@@ -325,7 +322,6 @@ impl Scanner<'_> {
                 match batch::verify(&entry.batch) {
                     Ok(header) if header.base_offset == entry.base_offset => {
                         self.scan.batches.push(JournalBatch {
-                            lsn,
                             partition: entry.partition,
                             header,
                             bytes: entry.batch,

@@ -6,13 +6,17 @@
 //!
 //! Nothing that these functions find is evidence for a running log: it decides for itself what it believes.
 
+mod adopt;
+pub mod copy;
+mod draft;
 pub mod dump;
 mod error;
 mod finding;
 mod folder;
 mod journal;
+pub mod kafka;
 mod partition;
-
+pub mod repair;
 mod segment;
 mod stat;
 mod survey;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::finding::{Finding, Problem};
-use super::segment::{Bounds, Run, walk};
+use super::segment::{Bounds, walk};
 use super::survey::FreeArea;
 use super::{DataFolder, InspectError};
 use crate::log::Offset;
@@ -38,16 +38,25 @@ pub struct SegmentScan {
     pub base_offset: Offset,
     /// Its `.log` file.
     pub path: PathBuf,
-    /// What is intact in it.
-    pub runs: Vec<Run>,
     /// Bytes of it that mean something.
     pub size_bytes: u64,
-    /// Whether the batches are not as they should be.
-    pub is_damaged: bool,
-    /// Whether an index is wrong.
-    pub has_wrong_index: bool,
+    /// How sound it is.
+    pub state: SegmentState,
     /// Whether a segment follows it.
     pub is_closed: bool,
+    /// Whether compaction took batches out of it.
+    pub has_holes: bool,
+}
+
+/// How sound a segment is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentState {
+    /// All of it is as it should be.
+    Sound,
+    /// The batches are, an index is not.
+    WrongIndex,
+    /// The batches are not.
+    Damaged,
 }
 
 /// Reads the segments in the folder of a partition up to where `checkpoint` says that they end; without one to
@@ -93,6 +102,13 @@ pub(super) fn scan(
         scanner.missing_before(dir, flushed.next_offset);
     }
     Ok(scanner.scan)
+}
+
+/// Whether compaction took batches out of a segment, as its seal says.
+pub(super) fn has_holes(place: &SegmentPlace, base_offset: Offset) -> bool {
+    let path = SegmentPaths::new(&place.dir, base_offset).seal;
+    let seal = Seal::read(&*place.disk, &path, place.identity(base_offset));
+    seal.is_ok_and(|seal| seal.is_some_and(|seal| !seal.is_contiguous()))
 }
 
 struct Scanner<'a> {
@@ -143,17 +159,21 @@ impl Scanner<'_> {
         bounds.has_holes = seal.as_ref().is_some_and(|seal| !seal.is_contiguous());
         let mut expected = ExpectedIndexes::new(bounds.base_offset);
         let producers = &mut self.scan.producers;
-        let found = walk(self.folder, &paths.log, &bounds, |position, header, bytes| {
-            expected.observe(position, header);
-            producers.apply(header, header.base_offset);
-            see(header, bytes);
-        })?;
+        let found = walk(
+            &*self.folder.disk,
+            &paths.log,
+            &bounds,
+            |position, header, bytes| {
+                expected.observe(position, header);
+                producers.apply(header, header.base_offset);
+                see(header, bytes);
+            },
+        )?;
         let Some(found) = found else { return Ok(()) };
         if let Some(end) = bounds.end {
             self.free_from(&paths.log, end)?;
         }
-        let last = found.runs.last().map(|run| run.offsets.end);
-        let next_offset = bounds.next_offset.or(last).unwrap_or(bounds.base_offset);
+        let next_offset = bounds.next_offset.unwrap_or(found.next_offset);
         self.scan.next_offset = self.scan.next_offset.max(next_offset);
         let is_damaged = !found.problems.is_empty();
         for (position, problem) in found.problems {
@@ -175,11 +195,14 @@ impl Scanner<'_> {
         self.scan.segments.push(SegmentScan {
             base_offset: bounds.base_offset,
             path: paths.log,
-            runs: found.runs,
             size_bytes: found.end,
-            is_damaged,
-            has_wrong_index,
+            state: match (is_damaged, has_wrong_index) {
+                (true, _) => SegmentState::Damaged,
+                (false, true) => SegmentState::WrongIndex,
+                (false, false) => SegmentState::Sound,
+            },
             is_closed,
+            has_holes: bounds.has_holes,
         });
         Ok(())
     }

@@ -1,36 +1,25 @@
-//! One segment as it is found: the runs of batches that are intact, and what is wrong between them.
+//! One segment as it is found: the batches that are intact, and what is wrong between them.
 
 use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
 
+use super::InspectError;
 use super::finding::Problem;
-use super::folder::read_around;
-use super::{DataFolder, InspectError};
+use super::folder::{open_file, read_around};
 use crate::log::Offset;
 use crate::log::batch::{self, BatchError, BatchHeader, HEADER_SIZE_BYTES};
-use crate::log::io::File;
+use crate::log::io::{Disk, File};
 
 /// Read at once where batches are searched in damage. 1 MiB.
 const SEARCH_SIZE_BYTES: usize = 1024 * 1024;
 
-/// A part of a segment that is intact, or can be made so.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Where it is in the file.
-    pub positions: Range<u64>,
-    /// Its offsets.
-    pub offsets: Range<Offset>,
-    /// Whether the one batch of this run must be told its offset and leader epoch.
-    pub needs_place: bool,
-}
-
 /// What was found in a segment.
 #[derive(Debug, Default)]
 pub struct SegmentWalk {
-    /// What is intact, in order.
-    pub runs: Vec<Run>,
+    /// Offset behind the last batch that is intact, or behind damage.
+    pub next_offset: Offset,
     /// What is wrong, and where.
     pub problems: Vec<(u64, Problem)>,
     /// Offsets that batches stand for whose records an earlier repair gave up.
@@ -54,12 +43,12 @@ pub struct Bounds {
 
 /// Reads all batches of a segment. `observe` sees each that is intact, with its header as it should be.
 pub(super) fn walk(
-    folder: &DataFolder,
+    disk: &dyn Disk,
     path: &Path,
     bounds: &Bounds,
     mut observe: impl FnMut(u64, &BatchHeader, &Bytes),
 ) -> Result<Option<SegmentWalk>, InspectError> {
-    let Some(file) = folder.open_file(path)? else {
+    let Some(file) = open_file(disk, path)? else {
         return Ok(None);
     };
     let size_bytes = file.len().map_err(InspectError::io("read", path))?;
@@ -85,6 +74,7 @@ pub(super) fn walk(
         walker.problem(walker.end, Problem::Missing { lost });
     }
     walker.walk.end = walker.end;
+    walker.walk.next_offset = walker.next_offset;
     Ok(Some(walker.walk))
 }
 
@@ -137,26 +127,9 @@ impl Walker<'_> {
         if header.is_lost() {
             self.walk.fenced.push(offsets.clone());
         }
-        let run = Run {
-            positions: position..position + header.size_bytes() as u64,
-            offsets,
-            needs_place: header != found,
-        };
         observe(position, &header, bytes);
-        self.position = run.positions.end;
-        self.next_offset = run.offsets.end;
-        match self.walk.runs.last_mut() {
-            Some(last)
-                if !last.needs_place
-                    && !run.needs_place
-                    && last.positions.end == run.positions.start
-                    && last.offsets.end == run.offsets.start =>
-            {
-                last.positions.end = run.positions.end;
-                last.offsets.end = run.offsets.end;
-            }
-            _ => self.walk.runs.push(run),
-        }
+        self.position = position + header.size_bytes() as u64;
+        self.next_offset = offsets.end;
     }
 
     /// Whether what follows the batch says that it has the next offset, whatever the batch itself says.
