@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::task::{Poll, Waker};
 
 use super::bell::Bell;
+use super::direct::RetiredSlots;
 use super::flusher::{FlushOutcome, Flusher};
 use super::io::aligned::BufferPool;
 use super::io::{Environment, Lock};
-use super::journal::{Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
+use super::journal::{Change, Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
 use super::places::Places;
 use super::topic::Topic;
@@ -19,6 +20,10 @@ use super::{AppendError, LogFailed, LogOptions};
 
 /// The journal runs low when less than this share of one file is left: a quarter, 8 MiB by default.
 const JOURNAL_LOW_SHARE: u64 = 4;
+
+/// Bytes that may wait for the flusher, in flushes that it begins at. What waits is memory, and what a recovery
+/// reads.
+const UNFLUSHED_FLUSHES_MAX: usize = 2;
 
 /// What an append takes from the journal beside its own bytes at most. 64 KiB: some frames and their padding.
 const JOURNAL_SLACK_BYTES: usize = 64 * 1024;
@@ -34,10 +39,12 @@ pub struct Core {
     progress: Progress,
     pub(super) files: Arc<JournalFiles>,
     pub(super) pool: Arc<BufferPool>,
+    retired_slots: Arc<RetiredSlots>,
     published_lsn: AtomicU64,
     /// The LSN of the newest checkpoint.
     flushed_lsn: AtomicU64,
     dirty: Mutex<Vec<Arc<PartitionState>>>,
+    /// Bytes that were published and not flushed, or not counted off yet.
     unflushed_bytes: AtomicUsize,
     storage_full: AtomicBool,
     /// Whether a spare journal file found no room, so that it is told once.
@@ -67,6 +74,7 @@ pub struct CoreParts {
     pub writer: Writer<Arc<PartitionState>>,
     pub files: Arc<JournalFiles>,
     pub pool: Arc<BufferPool>,
+    pub retired_slots: Arc<RetiredSlots>,
     pub last_lsn: Lsn,
     pub dirty: Vec<Arc<PartitionState>>,
     pub unflushed_bytes: usize,
@@ -98,6 +106,7 @@ impl Core {
             progress: Progress::default(),
             files: parts.files,
             pool: parts.pool,
+            retired_slots: parts.retired_slots,
             published_lsn: AtomicU64::new(parts.last_lsn),
             flushed_lsn: AtomicU64::new(parts.flusher.lsn()),
             dirty: Mutex::new(parts.dirty),
@@ -231,9 +240,12 @@ impl Core {
     ) -> Result<Driven, LogFailed> {
         self.check_running()?;
         let _guard = FailOnPanic::new(&self.progress);
+        for slot in self.retired_slots.take() {
+            writer.detach(slot);
+        }
         let driven = loop {
             // Submitting comes before leaving, so that the device works while the next driver wakes up.
-            let submitted = writer.submit(&self.queue).map_err(|error| self.fail(&error))?;
+            let submitted = self.submit(&mut writer)?;
             if self.progress.durable() >= sequence {
                 break Driven::Reached;
             }
@@ -253,6 +265,22 @@ impl Core {
         Ok(driven)
     }
 
+    /// Submits what waits, unless too much waits for the flusher already: large writes leave the journal empty
+    /// and would outrun it.
+    fn submit(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<Drive, LogFailed> {
+        let is_backlogged = self.unflushed_bytes.load(Ordering::Acquire)
+            >= UNFLUSHED_FLUSHES_MAX * self.options.flush_size_bytes
+            && !self.storage_full.load(Ordering::Acquire);
+        if !is_backlogged || self.queue.is_empty() {
+            return writer.submit(&self.queue).map_err(|error| self.fail(&error));
+        }
+        Ok(if writer.has_in_flight() {
+            Drive::Progress
+        } else {
+            Drive::NeedsSpace
+        })
+    }
+
     /// Begins a flush when the journal runs low, so that a full disk is found while the journal still takes
     /// what is on its way and what must go on.
     fn watch_journal(&self, free_bytes: u64) {
@@ -265,9 +293,11 @@ impl Core {
 
     fn reap(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<(), LogFailed> {
         let mut published_bytes = 0;
-        let reaped = writer.reap(|partition, batch| {
-            published_bytes += batch.bytes.len();
-            if partition.publish(batch) {
+        let reaped = writer.reap(|partition, change| {
+            if let Change::Append(batch) = &change {
+                published_bytes += batch.bytes.len();
+            }
+            if partition.publish(change) {
                 self.lock_dirty().push(partition);
             }
         });
@@ -291,7 +321,8 @@ impl Core {
         self.check_running()?;
         let _guard = FailOnPanic::new(&self.progress);
         let lsn = self.published_lsn.load(Ordering::Acquire);
-        self.unflushed_bytes.store(0, Ordering::Release);
+        // What is published from here on is counted, although this flush may take it along.
+        let unflushed_bytes = self.unflushed_bytes.load(Ordering::Acquire);
         let dirty = std::mem::take(&mut *self.lock_dirty());
         // All of them before the first is written: one that a full disk keeps from its turn must be able to
         // become dirty again.
@@ -306,6 +337,10 @@ impl Core {
                 }
                 self.flushed_lsn.store(lsn, Ordering::Release);
                 self.files.release_through(lsn);
+                let before = self.unflushed_bytes.fetch_sub(unflushed_bytes, Ordering::AcqRel);
+                if before - unflushed_bytes >= self.options.flush_size_bytes && self.has_threads {
+                    self.flusher_bell.ring();
+                }
                 self.ring_journal();
             }
             FlushOutcome::StorageFull => {
@@ -333,7 +368,8 @@ impl Core {
 
     /// Makes room in the journal: by one more file while there are few, else by a flush.
     pub fn free_journal(&self) -> Result<(), LogFailed> {
-        if self.files.wants_spare() && self.add_journal_file()? {
+        let is_backlogged = self.unflushed_bytes.load(Ordering::Acquire) >= self.options.flush_size_bytes;
+        if !is_backlogged && self.files.wants_spare() && self.add_journal_file()? {
             return Ok(());
         }
         if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::batch::{BatchError, BatchHeader};
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionCheckpoint};
+use super::direct::DirectSegments;
 use super::journal::Lsn;
 use super::partition_state::PartitionState;
 use super::producers::ProducerTable;
@@ -42,17 +43,22 @@ pub enum FlushError {
     Checkpoint(#[from] CheckpointError),
 }
 
-/// The newest checkpoint, in memory and on disk.
+/// The newest checkpoint, in memory and on disk, and the segments that large writes go to.
 #[derive(Debug)]
 pub struct Flusher {
     files: CheckpointFiles,
     checkpoint: Checkpoint,
+    direct: DirectSegments,
 }
 
 impl Flusher {
     /// A flusher that continues from `checkpoint`.
-    pub fn new(files: CheckpointFiles, checkpoint: Checkpoint) -> Flusher {
-        Flusher { files, checkpoint }
+    pub fn new(files: CheckpointFiles, checkpoint: Checkpoint, direct: DirectSegments) -> Flusher {
+        Flusher {
+            files,
+            checkpoint,
+            direct,
+        }
     }
 
     /// Moves the tails of `dirty` into segments, makes them durable, and then says so in a checkpoint at
@@ -63,8 +69,10 @@ impl Flusher {
         }
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
             match self.write(partition) {
-                Ok(()) => {}
+                Ok(flushed_bytes) => self.direct.prepare(partition, flushed_bytes),
                 Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
+                    // What is reserved ahead of some partitions is what others need.
+                    self.direct.release_all();
                     return Ok(FlushOutcome::StorageFull);
                 }
                 Err(error) => return Err(error),
@@ -77,8 +85,10 @@ impl Flusher {
             };
             let segments = partition.segments().map_err(segment_error)?;
             segments.sync().map_err(segment_error)?;
-            self.entry(partition).flushed = segments.flushed();
+            let entry = self.entry(partition);
+            (entry.flushed, entry.log_start) = (segments.flushed(), partition.log_start());
         }
+        self.direct.open_prepared();
         match self.save(lsn) {
             Ok(()) => {}
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
@@ -100,9 +110,16 @@ impl Flusher {
     /// Drops a deleted partition from the checkpoint.
     pub fn forget(&mut self, partition: &PartitionState) {
         self.checkpoint.partitions.remove(&partition.id());
+        self.direct.forget(partition);
     }
 
-    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<(), FlushError> {
+    /// Gives back all space that is reserved ahead for large writes; those go to the journal from here on.
+    pub fn release_direct(&mut self) {
+        self.direct.release_all();
+    }
+
+    /// Writes the partition's tail to its segments and tells how many bytes it had.
+    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<u64, FlushError> {
         let segment_error = |source| FlushError::Segment {
             partition: partition.id(),
             source,
@@ -121,7 +138,8 @@ impl Flusher {
             })?;
             entry.producers.apply(&header, batch.base_offset);
         }
-        appended.map_err(segment_error)
+        appended.map_err(segment_error)?;
+        Ok(batches.iter().map(|batch| batch.bytes.len() as u64).sum())
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {

@@ -288,6 +288,7 @@ impl Inner {
         }
         let committed = self.core.commit_until(self.core.queue().last_sequence());
         let closed = committed.and_then(|()| self.core.flush().map(|_| ()));
+        self.core.lock_flusher().release_direct();
         self.core.progress().fail(CLOSED);
         // A waiter may still be driving, and would be told that its batch is durable: the folder is not
         // another's before it has ended.
@@ -368,6 +369,23 @@ pub enum OpenError {
         end: Offset,
         /// The next offset in the journal.
         found: Offset,
+    },
+    /// A large write that was durable in its segment is not there any more.
+    #[error(
+        "segment {path} is damaged at position {position}: records {first} to {next} of partition {partition} were \
+         acknowledged and are not readable; restore the file from a copy, nothing was changed"
+    )]
+    Extent {
+        /// The partition.
+        partition: PartitionId,
+        /// The segment's file.
+        path: PathBuf,
+        /// Where the write begins.
+        position: u64,
+        /// The first offset of the write.
+        first: Offset,
+        /// The offset behind its last record.
+        next: Offset,
     },
     /// A batch in the journal is malformed although its checksum is right.
     #[error("the journal holds a malformed batch of partition {partition}")]

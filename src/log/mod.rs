@@ -126,6 +126,8 @@ mod bell;
 mod catalog;
 mod checkpoint;
 mod core;
+mod direct;
+mod extent_reader;
 mod flusher;
 mod ids;
 mod journal;
@@ -151,8 +153,8 @@ pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
 pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
-    BATCH_SIZE_MAX_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions,
-    SEGMENT_SIZE_MAX_BYTES,
+    BATCH_SIZE_MAX_BYTES, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES,
+    JOURNAL_FILE_SIZE_BYTES, LogOptions, SEGMENT_SIZE_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use reader::{Follower, Reader, ReaderError, RecordStream};

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::io::BLOCK_SIZE_BYTES;
 use super::journal::file_size_min_bytes;
+use super::segment::OPEN_SEGMENTS_MAX;
 
 /// Largest record batch by default. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
 pub const BATCH_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -14,6 +15,12 @@ pub const JOURNAL_FILE_SIZE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Largest segment by default, as in Kafka (`log.segment.bytes`).
 pub const SEGMENT_SIZE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Smallest large write by default.
+pub const EXTENT_SIZE_MIN_BYTES: usize = 128 * 1024;
+
+/// Smallest large write that can be asked for. Two blocks: wherever they begin, a whole one is among them.
+pub const EXTENT_SIZE_LIMIT_BYTES: usize = 2 * BLOCK_SIZE_BYTES;
 
 /// Unflushed bytes at which the flusher begins by default. 64 MiB, two journal files: the syncs of a flush are
 /// then a few percent of its time even over several partitions.
@@ -40,6 +47,11 @@ pub struct LogOptions {
     pub journal_file_size_bytes: u64,
     /// Size at which a partition begins its next segment.
     pub segment_size_max_bytes: u64,
+    /// Most segments whose files are open at a time; fewer where the process may have few descriptors.
+    pub open_segments_max: usize,
+    /// Smallest share of a group that one partition writes straight to its segment instead of through the
+    /// journal; at least [`EXTENT_SIZE_LIMIT_BYTES`].
+    pub extent_size_min_bytes: usize,
     /// Unflushed bytes at which the flusher begins.
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
@@ -53,6 +65,8 @@ impl Default for LogOptions {
             batch_size_max_bytes: BATCH_SIZE_MAX_BYTES,
             journal_file_size_bytes: JOURNAL_FILE_SIZE_BYTES,
             segment_size_max_bytes: SEGMENT_SIZE_MAX_BYTES,
+            open_segments_max: OPEN_SEGMENTS_MAX,
+            extent_size_min_bytes: EXTENT_SIZE_MIN_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
         }
@@ -70,6 +84,7 @@ impl LogOptions {
         let files_bytes = usize::try_from(2 * journal_file_size_bytes).unwrap_or(usize::MAX);
         LogOptions {
             journal_file_size_bytes,
+            extent_size_min_bytes: self.extent_size_min_bytes.max(EXTENT_SIZE_LIMIT_BYTES),
             flush_size_bytes: self.flush_size_bytes.min(files_bytes),
             ..self
         }

@@ -81,6 +81,18 @@ impl Partition {
         })
     }
 
+    /// Gives up the records below `offset`; durable when this returns. Nothing happens if they are gone already.
+    ///
+    /// # Errors
+    /// [`AppendError::UnexpectedEnd`] for an offset behind the last record.
+    pub fn delete_records_before(&self, offset: Offset) -> Result<(), AppendError> {
+        self.core.check_running()?;
+        if let Some(sequence) = self.state.enqueue_start(self.core.queue(), offset)? {
+            self.core.commit_until(sequence)?;
+        }
+        Ok(())
+    }
+
     /// The offset of the first readable record.
     pub fn log_start(&self) -> Offset {
         self.state.log_start()

@@ -18,5 +18,5 @@ pub(in crate::log) use header::CRC_COVERS_FROM;
 pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, write_base_offset};
 pub use lost::{absent_records, lost_records};
 pub use owned::{OwnedRecord, OwnedRecords};
-pub use stored::StoredBatch;
+pub use stored::{Place, StoredBatch};
 pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};

@@ -60,6 +60,10 @@ pub trait Disk: Send + Sync + fmt::Debug {
         let _ = path;
         Ok(u64::MAX)
     }
+    /// How many files this process may have open; the largest number if there is no bound.
+    fn open_files_max(&self) -> usize {
+        usize::MAX
+    }
     /// Opens the way for durable overwrites, with at most `depth` in flight.
     fn durable_writer(&self, depth: usize) -> io::Result<Box<dyn DurableWriter>>;
 }
@@ -86,6 +90,12 @@ pub trait File: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reserves space for the first `size_bytes` bytes without changing the length.
     fn allocate(&self, size_bytes: u64) -> io::Result<()>;
+    /// Reserves space for the first `size_bytes` bytes and makes the file at least that long; bytes that were
+    /// never written read as zeros.
+    ///
+    /// # Errors
+    /// `StorageFull`; `Unsupported` where the filesystem cannot reserve space.
+    fn extend(&self, size_bytes: u64) -> io::Result<()>;
     /// Cuts or extends the file to `size_bytes`.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
     /// The bytes of `range` without copying where the platform can map them.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::seal::{Lineage, SealFault};
 use crate::log::Offset;
-use crate::log::batch::BatchError;
+use crate::log::batch::{BatchError, Place};
 
 /// What was attempted with a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,6 +190,16 @@ pub enum SegmentError {
         /// Offset behind the last record.
         expected: Offset,
     },
+    /// A batch was appended at another place than the end of the segments.
+    #[error("batch with offset {offset} belongs to {found:?}, the segments end at {expected:?}")]
+    Misplaced {
+        /// Offset of the batch.
+        offset: Offset,
+        /// Where the batch belongs.
+        found: Place,
+        /// Where the segments end.
+        expected: Place,
+    },
     /// A sync failed before. What the failed sync should have made durable may be lost although reads show
     /// it, so nothing further is written or synced.
     #[error("an earlier sync of {path} failed", path = path.display())]
@@ -208,14 +218,26 @@ impl SegmentError {
         }
     }
 
+    /// Whether it is a failed sync, after which nothing may be written or synced.
+    pub(super) fn is_failed_sync(&self) -> bool {
+        matches!(
+            self,
+            SegmentError::Io {
+                operation: FileOperation::Sync,
+                ..
+            }
+        )
+    }
+
     /// Whether only something derived is wrong, which is made again from the batches.
     pub fn is_derived(&self) -> bool {
         matches!(self, SegmentError::IndexDamaged { .. })
     }
 
-    /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps.
+    /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps. A failed sync is
+    /// not meant: what it lost cannot be told.
     pub fn is_storage_full(&self) -> bool {
         matches!(self, SegmentError::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            if !self.is_failed_sync() && matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 }

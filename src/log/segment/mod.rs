@@ -8,7 +8,9 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod cache;
 mod chunks;
+mod cursor;
 mod error;
 mod expected;
 mod file;
@@ -29,10 +31,13 @@ mod verify;
 mod walk;
 mod writer;
 
+pub use cache::{OPEN_SEGMENTS_MAX, SegmentCache};
 pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
+pub use cursor::Cursor;
 pub use error::{FileOperation, SegmentError};
 pub(in crate::log) use expected::{ExpectedIndexes, INDEX_ENTRY_SIZES_BYTES};
 pub(in crate::log) use paths::{SegmentPaths, base_offset_of};
+pub use paths::log_path;
 pub use place::SegmentPlace;
 pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;

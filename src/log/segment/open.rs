@@ -46,13 +46,8 @@ pub(super) struct Extent {
 }
 
 impl OpenSegment {
-    /// A segment in a new, empty file.
-    pub(super) fn create(
-        place: &SegmentPlace,
-        paths: SegmentPaths,
-        file: Arc<dyn File>,
-        base_offset: Offset,
-    ) -> OpenSegment {
+    /// A segment in an empty file.
+    pub(super) fn create(place: &SegmentPlace, paths: SegmentPaths, base_offset: Offset) -> OpenSegment {
         let indexes = Indexes::new(base_offset, place.options.index_interval_bytes);
         let extent = RwLock::new(Extent {
             end: 0,
@@ -61,7 +56,7 @@ impl OpenSegment {
         });
         OpenSegment {
             base_offset,
-            file: SegmentFile::unsealed(paths.log.clone(), file),
+            file: SegmentFile::active(place, paths.log.clone()),
             paths,
             stored_counts: (0, 0),
             extent,
@@ -75,7 +70,11 @@ impl OpenSegment {
     ) -> Result<OpenSegment, SegmentError> {
         let base_offset = end.segment;
         let paths = SegmentPaths::new(&place.dir, base_offset);
-        let (file, found_bytes) = open_file(&*place.disk, &paths.log, OpenMode::ReadWrite)?;
+        let file = SegmentFile::active(place, paths.log.clone());
+        let found_bytes = file
+            .open()?
+            .len()
+            .map_err(SegmentError::io(FileOperation::Read, &paths.log))?;
         if found_bytes < end.position {
             return Err(SegmentError::TooShort {
                 path: paths.log,
@@ -83,7 +82,6 @@ impl OpenSegment {
                 expected_bytes: end.position,
             });
         }
-        let file = SegmentFile::unsealed(paths.log.clone(), file);
         let interval_bytes = place.options.index_interval_bytes;
         let loaded = load(
             &*place.disk,
@@ -130,7 +128,7 @@ impl OpenSegment {
     ) -> Result<OpenSegment, SegmentError> {
         let paths = SegmentPaths::new(&place.dir, base_offset);
         let seal = Seal::read(&*place.disk, &paths.seal, place.identity(base_offset))?;
-        let (file, size_bytes) = open_file(&*place.disk, &paths.log, OpenMode::Read)?;
+        let (file, size_bytes) = open_file(&*place.disk, &paths.log)?;
         let (file, end) = match seal {
             Some(seal) => {
                 neighbours.check(place, &paths, &seal, next_offset)?;
@@ -393,16 +391,13 @@ pub(super) fn find(
     }
 }
 
-pub(super) fn open_file(
-    disk: &dyn Disk,
-    path: &Path,
-    mode: OpenMode,
-) -> Result<(Arc<dyn File>, u64), SegmentError> {
+/// A segment's file to read from, and its length.
+pub(super) fn open_file(disk: &dyn Disk, path: &Path) -> Result<(Arc<dyn File>, u64), SegmentError> {
     let file = disk
-        .open(path, mode)
+        .open(path, OpenMode::Read)
         .map_err(SegmentError::io(FileOperation::Open, path))?;
     let size_bytes = file.len().map_err(SegmentError::io(FileOperation::Read, path))?;
-    if mode == OpenMode::Read && size_bytes > SEGMENT_SIZE_LIMIT_BYTES {
+    if size_bytes > SEGMENT_SIZE_LIMIT_BYTES {
         let limit_bytes = SEGMENT_SIZE_LIMIT_BYTES;
         return Err(SegmentError::TooLarge {
             path: path.to_owned(),

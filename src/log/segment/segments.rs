@@ -1,6 +1,6 @@
 //! The segments of one partition: which there are, where the data ends, and reading across them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 
+use super::cache::Slot;
 use super::open::{Neighbours, OpenSegment};
 use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of, sealed_offset_of};
 use super::place::SegmentPlace;
@@ -18,10 +19,6 @@ use crate::log::batch::StoredBatch;
 use crate::log::io::OpenMode;
 use crate::log::{Offset, Timestamp};
 
-/// Closed segments of one partition that stay open. Readers of a partition are mostly at its end, which the
-/// open segment holds; a few more may read history at different places.
-const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
-
 /// The segments of one partition.
 ///
 /// One thread at a time appends and syncs; any number read at the same time, and see a batch as soon as
@@ -30,8 +27,8 @@ const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
 pub struct Segments {
     pub(super) place: SegmentPlace,
     layout: RwLock<Layout>,
-    /// Closed segments that are open, the last used one at the back.
-    closed: Mutex<VecDeque<Arc<OpenSegment>>>,
+    /// Closed segments that were read, open or not.
+    closed: Mutex<BTreeMap<Offset, Arc<Slot<OpenSegment>>>>,
     /// Held across I/O: only the flusher takes it.
     writer: Mutex<Writer>,
     /// Held while files of closed segments are replaced or removed. Nobody who holds it waits for the writer.
@@ -47,7 +44,7 @@ pub struct Segments {
 pub(super) struct Layout {
     pub(super) closed: Vec<ClosedSegment>,
     pub(super) end: FlushedPosition,
-    /// The segment at the end, once it was opened.
+    /// The segment at the end, once it was opened. Its indexes stay in memory; its file may be closed.
     pub(super) active: Option<Arc<OpenSegment>>,
 }
 
@@ -175,6 +172,19 @@ impl Segments {
         self.writer().sync(self)
     }
 
+    /// Makes the last segment ready for direct writes up to `end`, durable with the next [`Segments::sync`];
+    /// tells which segment and up to where, or none where there is no room.
+    pub fn extend(&self, end: u64) -> Option<(Offset, u64)> {
+        let mut writer = self.writer();
+        let end = writer.extend(self, end)?;
+        Some((self.flushed().segment, end))
+    }
+
+    /// Gives back what was reserved behind `end`, where nothing of the last segment is.
+    pub fn shrink(&self, end: u64) -> Result<(), SegmentError> {
+        self.writer().shrink(end)
+    }
+
     /// The end of what was appended.
     pub fn flushed(&self) -> FlushedPosition {
         self.layout().end
@@ -281,7 +291,7 @@ impl Segments {
             segment.seal = SealState::Sealed;
         }
         let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|segment| segment.base_offset != base_offset);
+        open.remove(&base_offset);
     }
 
     /// Takes note that a segment is not to be sealed.
@@ -360,25 +370,11 @@ impl Segments {
                 return Ok(active);
             }
         }
-        let cached = |open: &VecDeque<Arc<OpenSegment>>| {
-            open.iter().position(|segment| segment.base_offset == base_offset)
+        let slot = {
+            let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(closed.entry(base_offset).or_insert_with(Slot::empty))
         };
-        {
-            let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(segment) = cached(&open).and_then(|index| open.remove(index)) {
-                open.push_back(Arc::clone(&segment));
-                return Ok(segment);
-            }
-        }
-        let segment = Arc::new(self.open_closed(base_offset)?);
-        let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached(&open).is_none() {
-            open.push_back(Arc::clone(&segment));
-        }
-        if open.len() > CLOSED_SEGMENTS_OPEN_MAX {
-            open.pop_front();
-        }
-        Ok(segment)
+        slot.get(&self.place.cache, || self.open_closed(base_offset).map(Arc::new))
     }
 
     /// The segment at the end, which has data.

@@ -7,7 +7,6 @@ use super::sealing::{self, SealDraft, Survey};
 use super::segments::{SealState, Segments};
 use super::{FileOperation, SegmentError};
 use crate::log::Offset;
-use crate::log::io::OpenMode;
 
 impl Segments {
     /// Seals the oldest closed segment that has no seal, after reading it and checking all its batches, and
@@ -66,7 +65,7 @@ impl Segments {
         };
         let predecessor = before.map_or(Ok(None), seal_of)?;
         let paths = SegmentPaths::new(&place.dir, base_offset);
-        let (file, end) = open_file(&*place.disk, &paths.log, OpenMode::Read)?;
+        let (file, end) = open_file(&*place.disk, &paths.log)?;
         let identity = place.identity(base_offset);
         let interval_bytes = place.options.index_interval_bytes;
         let mut survey = Survey::new(&*file, &paths.log, identity, end, interval_bytes);

@@ -15,7 +15,7 @@ use super::seal::Seal;
 use super::sealing::place_of;
 use super::walk::BatchWalk;
 use super::{FileOperation, FlushedPosition, SegmentError};
-use crate::log::io::{File, OpenMode};
+use crate::log::io::File;
 use crate::log::{Offset, Timestamp};
 
 /// Findings of one segment that are kept. A thousand damaged chunks tell enough.
@@ -110,7 +110,7 @@ pub fn verify_closed(place: &SegmentPlace, base_offset: Offset, before: Option<&
     {
         report.find(error);
     }
-    let (file, size_bytes) = match open_file(&*place.disk, &paths.log, OpenMode::Read) {
+    let (file, size_bytes) = match open_file(&*place.disk, &paths.log) {
         Ok(opened) => opened,
         Err(error) => {
             report.find(error);
@@ -129,7 +129,7 @@ pub fn verify_closed(place: &SegmentPlace, base_offset: Offset, before: Option<&
 pub fn verify_active(place: &SegmentPlace, end: &FlushedPosition) -> SegmentReport {
     let paths = SegmentPaths::new(&place.dir, end.segment);
     let mut report = SegmentReport::new(end.segment, true);
-    let (file, found_bytes) = match open_file(&*place.disk, &paths.log, OpenMode::Read) {
+    let (file, found_bytes) = match open_file(&*place.disk, &paths.log) {
         Ok(opened) => opened,
         Err(error) => {
             report.find(error);

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chunks::RunningSums;
+use super::file::PinnedFile;
 use super::indexes::{BatchPlace, OffsetEntry, TimeEntry};
 use super::open::OpenSegment;
 use super::paths::SegmentPaths;
@@ -12,10 +13,10 @@ use super::place::SegmentPlace;
 use super::seal::{Lineage, Seal};
 use super::sealing::{self, SealDraft, complete_sums};
 use super::segments::{ClosedSegment, Segments};
-use super::{FileOperation, FlushedPosition, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
+use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::Offset;
-use crate::log::batch::StoredBatch;
-use crate::log::io::{File, OpenMode};
+use crate::log::batch::{self, StoredBatch};
+use crate::log::io::{BLOCK_SIZE_BYTES, File, OpenMode};
 
 /// Largest write. 8 MiB: large enough for full speed, small enough not to hold the device for long.
 const WRITE_SIZE_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -28,9 +29,6 @@ const WRITE_BUFFERS_MAX: usize = 1024;
 const ALLOCATE_STEP_MIN_BYTES: u64 = 256 * 1024;
 const ALLOCATE_STEP_MAX_BYTES: u64 = 16 * 1024 * 1024;
 
-/// Largest distance of an offset from its segment's base: Kafka keeps it in a signed 32-bit number.
-const RELATIVE_OFFSET_MAX: u64 = i32::MAX as u64;
-
 /// The writing side of [`Segments`].
 #[derive(Debug)]
 pub(super) struct Writer {
@@ -39,11 +37,12 @@ pub(super) struct Writer {
     stale: Vec<PathBuf>,
     /// Files that a process before this one wrote and may not have synced.
     distrusted: Vec<PathBuf>,
-    /// Closed files that are not synced.
-    unsynced: Vec<(PathBuf, Arc<dyn File>)>,
+    /// Closed segments' files that are not synced.
+    unsynced: Vec<PinnedFile>,
     /// Seals of closed segments whose files are not synced.
     seals: Vec<SealDraft>,
-    is_active_dirty: bool,
+    /// The last segment's file, if it was written and not synced.
+    written: Option<PinnedFile>,
     is_folder_dirty: bool,
     has_sync_failed: bool,
 }
@@ -68,7 +67,7 @@ impl Writer {
             distrusted: Vec::new(),
             unsynced: Vec::new(),
             seals: Vec::new(),
-            is_active_dirty: false,
+            written: None,
             is_folder_dirty: false,
             has_sync_failed: false,
         }
@@ -95,18 +94,26 @@ impl Writer {
     pub(super) fn append(
         &mut self,
         segments: &Segments,
-        mut batches: &[StoredBatch],
+        batches: &[StoredBatch],
     ) -> Result<(), SegmentError> {
         self.check_sync(&segments.place)?;
+        let result = self.append_runs(segments, batches);
+        if let Err(error) = &result {
+            self.has_sync_failed = error.is_failed_sync();
+        }
+        result
+    }
+
+    fn append_runs(&mut self, segments: &Segments, mut batches: &[StoredBatch]) -> Result<(), SegmentError> {
         while let Some(first) = batches.first() {
             self.prepare(segments, first)?;
             let count = self.write_run(segments, batches)?;
             batches = &batches[count..];
         }
-        match &mut self.active {
-            Some(active) => active.store_indexes(&segments.place),
-            None => Ok(()),
+        if let Some(active) = &mut self.active {
+            active.store_indexes(&segments.place)?;
         }
+        self.make_room(segments)
     }
 
     pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
@@ -137,26 +144,11 @@ impl Writer {
             file.sync()
                 .map_err(SegmentError::io(FileOperation::Sync, &path))?;
         }
-        for (path, file) in self.unsynced.drain(..) {
-            file.sync()
-                .map_err(SegmentError::io(FileOperation::Sync, &path))?;
-        }
+        self.sync_data()?;
         for draft in self.seals.drain(..) {
             draft.publish(&segments.place)?;
             segments.mark_sealed(draft.seal.content.identity.base_offset);
             self.is_folder_dirty = true;
-        }
-        if self.is_active_dirty
-            && let Some(active) = &self.active
-        {
-            let path = &active.segment.paths.log;
-            active
-                .segment
-                .file
-                .open()?
-                .sync()
-                .map_err(SegmentError::io(FileOperation::Sync, path))?;
-            self.is_active_dirty = false;
         }
         if self.is_folder_dirty {
             for folder in [dir, parent_of(dir)] {
@@ -164,6 +156,23 @@ impl Writer {
                     .map_err(SegmentError::io(FileOperation::Sync, folder))?;
             }
             self.is_folder_dirty = false;
+        }
+        Ok(())
+    }
+
+    /// Syncs data early where too many files wait for it: ten thousand partitions that are flushed together would
+    /// have as many open.
+    fn make_room(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        if segments.place.cache.is_crowded() {
+            return self.sync_data();
+        }
+        Ok(())
+    }
+
+    /// Syncs the data files, which then may be closed.
+    fn sync_data(&mut self) -> Result<(), SegmentError> {
+        for file in self.unsynced.drain(..).chain(self.written.take()) {
+            file.sync()?;
         }
         Ok(())
     }
@@ -176,21 +185,15 @@ impl Writer {
             self.is_folder_dirty = true;
             self.remove_stale(&segments.place)?;
             self.active = Some(if end.position == 0 {
-                create(segments, end.segment)?
+                create(segments, batch.place.segment)?
             } else {
                 ActiveFiles::reopen(&segments.place, segments.active()?)?
             });
         }
-        if end.position > 0
-            && !fits(
-                &end,
-                batch,
-                end.position,
-                segments.place.options.segment_size_max_bytes,
-            )
-        {
+        if batch.place.position == 0 && end.position > 0 {
             self.close_active(segments)?;
-            self.active = Some(create(segments, batch.base_offset)?);
+            self.make_room(segments)?;
+            self.active = Some(create(segments, batch.place.segment)?);
             self.is_folder_dirty = true;
         }
         Ok(())
@@ -214,36 +217,73 @@ impl Writer {
             return Ok(0);
         };
         let end = segments.flushed();
-        let options = &segments.place.options;
         let mut run_end = end.position;
-        let mut buffers = Vec::with_capacity(batches.len().min(WRITE_BUFFERS_MAX));
+        let mut count = 0;
         for batch in batches.iter().take(WRITE_BUFFERS_MAX) {
             let after = run_end + batch.bytes.len() as u64;
-            let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES
-                && fits(&end, batch, run_end, options.segment_size_max_bytes);
-            if !buffers.is_empty() && !has_room {
+            let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES && batch.place.segment == end.segment;
+            if count > 0 && !has_room {
                 break;
             }
-            buffers.push(IoSlice::new(&batch.bytes));
+            let expected = batch::Place {
+                segment: end.segment,
+                position: run_end,
+            };
+            if batch.place != expected {
+                return Err(SegmentError::Misplaced {
+                    offset: batch.base_offset,
+                    found: batch.place,
+                    expected,
+                });
+            }
             run_end = after;
+            count += 1;
         }
-        active.reserve(run_end, options.segment_size_max_bytes)?;
-        let path = &active.segment.paths.log;
-        active
-            .segment
-            .file
-            .open()?
-            .write_at(&buffers, end.position)
-            .map_err(SegmentError::io(FileOperation::Write, path))?;
-        let run = &batches[..buffers.len()];
-        let mut position = end.position;
+        // Pinned before the first byte, until it is synced.
+        let file = match &mut self.written {
+            Some(file) => file,
+            none => none.insert(active.segment.file.open_pinned()?),
+        };
+        active.reserve(run_end, segments.place.options.segment_size_max_bytes)?;
+        let run = &batches[..count];
+        for (position, buffers) in unwritten(run) {
+            file.write(&buffers, position)?;
+        }
         for batch in run {
-            active.sums.push(position, &batch.bytes);
-            position += batch.bytes.len() as u64;
+            active.sums.push(batch.place.position, &batch.bytes);
         }
         active.publish(segments, run, end);
-        self.is_active_dirty = true;
-        Ok(run.len())
+        Ok(count)
+    }
+
+    /// Makes the last segment ready for direct writes up to `end`, or to the segment's limit: the space is
+    /// reserved and the file is that long. Tells up to where; none if the filesystem cannot, or has no room.
+    pub(super) fn extend(&mut self, segments: &Segments, end: u64) -> Option<u64> {
+        let active = self.active.as_mut()?;
+        let limit = segments.place.options.segment_size_max_bytes;
+        let end = end.min(limit).next_multiple_of(BLOCK_SIZE_BYTES as u64);
+        let file = match &mut self.written {
+            Some(file) => file,
+            none => none.insert(active.segment.file.open_pinned().ok()?),
+        };
+        file.file().extend(end).ok()?;
+        active.allocated_bytes = active.allocated_bytes.max(end);
+        Some(end)
+    }
+
+    /// Gives back what was reserved behind `end`.
+    pub(super) fn shrink(&mut self, end: u64) -> Result<(), SegmentError> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        active.allocated_bytes = 0;
+        let file = match &mut self.written {
+            Some(file) => file,
+            none => none.insert(active.segment.file.open_pinned()?),
+        };
+        let path = &active.segment.paths.log;
+        let truncated = file.file().truncate(end);
+        truncated.map_err(SegmentError::io(FileOperation::Truncate, path))
     }
 
     /// Gives the last segment its final form; may be repeated if it fails.
@@ -253,8 +293,11 @@ impl Writer {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let file = active.segment.file.open()?;
-        let chunk_crcs = active.complete_sums(place, &*file);
+        let written = match &mut self.written {
+            Some(written) => written,
+            none => none.insert(active.segment.file.open_pinned()?),
+        };
+        let chunk_crcs = active.complete_sums(place, written.file());
         active.segment.extent_mut().indexes.close();
         active.store_indexes(place)?;
         let segment = &active.segment;
@@ -264,7 +307,9 @@ impl Writer {
             (extent.end, extent.next_offset)
         };
         // Gives back what was reserved beyond the end.
-        file.truncate(end)
+        written
+            .file()
+            .truncate(end)
             .map_err(SegmentError::io(FileOperation::Truncate, &paths.log))?;
         if let Some(chunk_crcs) = chunk_crcs {
             let identity = place.identity(segment.base_offset);
@@ -274,7 +319,7 @@ impl Writer {
             self.seals.retain(|draft| draft.seal.content.identity != identity);
             self.seals.push(SealDraft::write(place, seal)?);
         }
-        self.unsynced.push((paths.log.clone(), file));
+        self.unsynced.extend(self.written.take());
         self.distrusted
             .extend([paths.offset_index.clone(), paths.time_index.clone()]);
         Ok(())
@@ -433,10 +478,10 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
     disk.create_dir_all(dir)
         .map_err(SegmentError::io(FileOperation::Create, dir))?;
     let paths = SegmentPaths::new(dir, base_offset);
-    let file = create_empty(&segments.place, &paths.log)?;
+    create_empty(&segments.place, &paths.log)?;
     create_empty(&segments.place, &paths.offset_index)?;
     create_empty(&segments.place, &paths.time_index)?;
-    let segment = Arc::new(OpenSegment::create(&segments.place, paths, file, base_offset));
+    let segment = Arc::new(OpenSegment::create(&segments.place, paths, base_offset));
     let mut layout = segments.layout_mut();
     if let Some(closed) = layout.active.replace(Arc::clone(&segment)) {
         layout.closed.push(ClosedSegment::known(&closed));
@@ -452,26 +497,44 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
     })
 }
 
-/// An empty file; one that is there was left by a crash, or by an attempt that failed, and holds nothing.
-fn create_empty(place: &SegmentPlace, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
+/// Makes an empty file; one that is there was left by a crash, or by an attempt that failed, and holds nothing.
+fn create_empty(place: &SegmentPlace, path: &Path) -> Result<(), SegmentError> {
     match place.disk.open(path, OpenMode::CreateNew) {
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let file = place
                 .disk
                 .open(path, OpenMode::ReadWrite)
                 .map_err(SegmentError::io(FileOperation::Open, path))?;
             file.truncate(0)
-                .map_err(SegmentError::io(FileOperation::Truncate, path))?;
-            Ok(file)
+                .map_err(SegmentError::io(FileOperation::Truncate, path))
         }
-        created => created.map_err(SegmentError::io(FileOperation::Create, path)),
+        Err(error) => Err(SegmentError::io(FileOperation::Create, path)(error)),
     }
 }
 
-/// Whether `batch` may be at `position` of the segment that ends at `end`.
-fn fits(end: &FlushedPosition, batch: &StoredBatch, position: u64, segment_size_max_bytes: u64) -> bool {
-    position + batch.bytes.len() as u64 <= segment_size_max_bytes.min(SEGMENT_SIZE_LIMIT_BYTES)
-        && batch.next_offset.0 - 1 - end.segment.0 <= RELATIVE_OFFSET_MAX
+/// The parts of contiguous batches that are not in the file yet: position and buffers of each.
+fn unwritten(batches: &[StoredBatch]) -> Vec<(u64, Vec<IoSlice<'_>>)> {
+    let mut parts: Vec<(u64, Vec<IoSlice<'_>>)> = Vec::new();
+    let mut part_end = None;
+    for batch in batches {
+        let (range, written) = (batch.range(), &batch.written);
+        let before = range.start..range.end.min(written.start);
+        let behind = range.start.max(written.end)..range.end;
+        for part in [before, behind] {
+            if part.is_empty() {
+                continue;
+            }
+            let at = |position: u64| (position - range.start) as usize;
+            let buffer = IoSlice::new(&batch.bytes[at(part.start)..at(part.end)]);
+            match parts.last_mut() {
+                Some((_, buffers)) if part_end == Some(part.start) => buffers.push(buffer),
+                _ => parts.push((part.start, vec![buffer])),
+            }
+            part_end = Some(part.end);
+        }
+    }
+    parts
 }
 
 /// Bytes that so many entries take in each index file.

@@ -25,7 +25,7 @@ fn large(disk: &SimulatedDisk, count: u64) -> (Segments, Vec<StoredBatch>) {
     let batches: Vec<_> = (0..count)
         .map(|index| stored(index, 1_000 + index as i64, &[(index * 977 % 5_000) as usize]))
         .collect();
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     (segments, batches)
 }
@@ -47,7 +47,7 @@ fn every_closed_segment_has_a_seal_that_continues_the_one_before() {
     let segments = empty(&disk);
     let batches = many(60);
     for chunk in batches.chunks(7) {
-        segments.append(chunk).unwrap();
+        append(&segments, chunk).unwrap();
     }
     segments.sync().unwrap();
     let disk = disk.crash_keeping_none();
@@ -92,7 +92,7 @@ fn seals_are_the_same_wherever_the_process_was_begun_again() {
             .map(|index| stored(index, 1_000 + index as i64, &[(index * 977 % 5_000) as usize]))
             .collect();
         let segments = open_large(&disk, Some(flushed));
-        segments.append(&batches).unwrap();
+        append(&segments, &batches).unwrap();
         segments.sync().unwrap();
         assert!(files(&disk) == expected, "begun again at batch {first}");
     }
@@ -121,7 +121,7 @@ fn an_entry_that_was_wrong_when_the_process_began_is_not_sealed() {
         let batches: Vec<_> = (0..100)
             .map(|index| stored(index, 1_000 + index as i64, &[(index * 977 % 5_000) as usize]))
             .collect();
-        segments.append(&batches).unwrap();
+        append(&segments, &batches).unwrap();
         segments.sync().unwrap();
         assert!(files(&image) == expected, "{name}");
     }
@@ -138,7 +138,7 @@ fn damage_found_when_a_segment_is_closed_is_not_sealed_and_the_log_goes_on() {
     let batches: Vec<_> = (0..300)
         .map(|index| stored(index, 1_000 + index as i64, &[(index * 977 % 5_000) as usize]))
         .collect();
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let bases = segment_names(&disk);
     assert_eq!(seal_of(&disk, bases[0]), None);
@@ -237,7 +237,7 @@ fn a_damaged_seal_is_an_error_for_its_segment_and_is_not_made_again() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = Some(segments.flushed());
     let bases = segment_names(&disk);
@@ -267,7 +267,7 @@ fn a_segment_of_another_history_is_refused_though_it_is_intact() {
         let segments = empty(&disk);
         let mut batches = many(20);
         batches[1] = stored(batches[1].base_offset.0, 1_000, last_sizes);
-        segments.append(&batches).unwrap();
+        append(&segments, &batches).unwrap();
         segments.sync().unwrap();
         (disk, Some(segments.flushed()))
     };
@@ -295,7 +295,7 @@ fn wrong_indexes_of_a_sealed_segment_are_made_again_as_they_were() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = Some(segments.flushed());
     let complete = files(&disk);
@@ -318,7 +318,7 @@ fn reserved_space_behind_the_end_is_no_torn_write() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(30);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let end = segments.flushed();
     let last = format!("{:020}.log", end.segment.0);
@@ -344,7 +344,7 @@ fn a_missing_last_segment_is_found_by_the_seal_before_it() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let last = segments.flushed().segment;
     let image = disk.crash_keeping_none();
@@ -355,7 +355,7 @@ fn a_missing_last_segment_is_found_by_the_seal_before_it() {
     assert_eq!(found.flushed().next_offset, last);
     assert!(matches!(found.take_torn(), Some(SegmentError::NextMissing { next, .. }) if next == last));
     // Where the journal has what was in it, it is written again.
-    found.append(&batches).unwrap();
+    append(&found, &batches).unwrap();
     found.sync().unwrap();
     assert!(files(&image) == files(&disk));
 }
@@ -365,7 +365,7 @@ fn segments_without_seals_are_checked_and_sealed_as_they_would_have_been() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = Some(segments.flushed());
     let complete = files(&disk);
@@ -410,7 +410,7 @@ fn a_changed_segment_does_not_get_a_new_seal() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = Some(segments.flushed());
     let base = segment_names(&disk)[1];

@@ -18,7 +18,7 @@ fn written() -> (SimulatedDisk, FlushedPosition, Vec<StoredBatch>) {
     let segments = empty(&disk);
     let batches = many(24);
     for chunk in batches.chunks(5) {
-        segments.append(chunk).unwrap();
+        append(&segments, chunk).unwrap();
     }
     segments.sync().unwrap();
     (disk, segments.flushed(), batches)
