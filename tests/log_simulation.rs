@@ -426,6 +426,9 @@ impl DurableWriter for ForgetfulWriter {
         self.tokens.lock().unwrap().push(token);
         Ok(())
     }
+    fn submit_unsynced(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> std::io::Result<()> {
+        self.submit(slot, position, data, token)
+    }
     fn wait(&self, completions: &mut Vec<Completion>) -> std::io::Result<()> {
         let ended = |token| Completion {
             token,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::bell::Bell;
 use super::direct::RetiredSlots;
@@ -16,7 +17,7 @@ use super::journal::{Change, Drive, JournalFiles, Lsn, Progress, Queue, Sequence
 use super::partition_state::PartitionState;
 use super::places::Places;
 use super::topic::Topic;
-use super::{AppendError, LogFailed, LogOptions};
+use super::{AppendError, LogFailed, LogOptions, OS_SYNC_INTERVAL};
 
 /// The journal runs low when less than this share of one file is left: a quarter, 8 MiB by default.
 const JOURNAL_LOW_SHARE: u64 = 4;
@@ -24,6 +25,12 @@ const JOURNAL_LOW_SHARE: u64 = 4;
 /// Bytes that may wait for the flusher, in flushes that it begins at. What waits is memory, and what a recovery
 /// reads.
 const UNFLUSHED_FLUSHES_MAX: usize = 2;
+
+/// How long a claim waits for whoever drives the journal.
+const CLAIM_RETRY: Duration = Duration::from_millis(1);
+
+/// No time at all, in milliseconds.
+const NEVER: u64 = u64::MAX;
 
 /// What an append takes from the journal beside its own bytes at most. 64 KiB: some frames and their padding.
 const JOURNAL_SLACK_BYTES: usize = 64 * 1024;
@@ -40,7 +47,13 @@ pub struct Core {
     pub(super) files: Arc<JournalFiles>,
     pub(super) pool: Arc<BufferPool>,
     retired_slots: Arc<RetiredSlots>,
+    /// When the oldest group was found that was acknowledged unsynced and may still be, in milliseconds.
+    unsynced_since: AtomicU64,
     published_lsn: AtomicU64,
+    /// The last group that is on stable storage.
+    synced_lsn: AtomicU64,
+    /// The last group that something on the disk calls durable.
+    claimed_lsn: AtomicU64,
     /// The LSN of the newest checkpoint.
     flushed_lsn: AtomicU64,
     dirty: Mutex<Vec<Arc<PartitionState>>>,
@@ -107,7 +120,10 @@ impl Core {
             files: parts.files,
             pool: parts.pool,
             retired_slots: parts.retired_slots,
+            unsynced_since: AtomicU64::new(NEVER),
             published_lsn: AtomicU64::new(parts.last_lsn),
+            synced_lsn: AtomicU64::new(parts.last_lsn),
+            claimed_lsn: AtomicU64::new(parts.last_lsn),
             flushed_lsn: AtomicU64::new(parts.flusher.lsn()),
             dirty: Mutex::new(parts.dirty),
             unflushed_bytes: AtomicUsize::new(parts.unflushed_bytes),
@@ -272,13 +288,85 @@ impl Core {
             >= UNFLUSHED_FLUSHES_MAX * self.options.flush_size_bytes
             && !self.storage_full.load(Ordering::Acquire);
         if !is_backlogged || self.queue.is_empty() {
-            return writer.submit(&self.queue).map_err(|error| self.fail(&error));
+            let must_sync = self.must_sync(writer);
+            let submitted = writer.submit(&self.queue, must_sync);
+            let submitted = submitted.map_err(|error| self.fail(&error))?;
+            if submitted == Drive::NeedsSpace && writer.has_unsynced() {
+                // Files are freed up to what is on stable storage.
+                writer.sync().map_err(|error| self.fail(&error))?;
+                self.synced_lsn.store(writer.synced_lsn(), Ordering::Release);
+            }
+            return Ok(submitted);
         }
         Ok(if writer.has_in_flight() {
             Drive::Progress
         } else {
             Drive::NeedsSpace
         })
+    }
+
+    /// Whether groups that were acknowledged unsynced have waited long enough.
+    fn must_sync(&self, writer: &Writer<Arc<PartitionState>>) -> bool {
+        if !writer.has_unsynced() {
+            self.unsynced_since.store(NEVER, Ordering::Relaxed);
+            return false;
+        }
+        let now = self.environment.clock.monotonic().as_millis() as u64;
+        // Half of the time is for a group that is on its way, and for a thread that is late.
+        let limit = (OS_SYNC_INTERVAL / 2).as_millis() as u64;
+        let since = self.unsynced_since.load(Ordering::Relaxed);
+        if since == NEVER {
+            self.unsynced_since.store(now, Ordering::Relaxed);
+        }
+        now.saturating_sub(since.min(now)) >= limit
+    }
+
+    /// Says on the disk that everything so far is durable, unless it is said; false if the journal has no room.
+    ///
+    /// Without it, damage to the last groups could pass for the torn end of what was never acknowledged.
+    pub fn claim(&self) -> Result<bool, LogFailed> {
+        self.commit_until(self.queue.last_sequence())?;
+        let lsn = self.published_lsn.load(Ordering::Acquire);
+        loop {
+            self.check_running()?;
+            if self.claimed_lsn.load(Ordering::Acquire) >= lsn {
+                return Ok(true);
+            }
+            match self.writer.try_lock() {
+                Ok(writer) => return self.write_claim(writer),
+                Err(TryLockError::Poisoned(poisoned)) => return self.write_claim(poisoned.into_inner()),
+                // Whoever drives writes further groups, which say it, or leaves soon.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(CLAIM_RETRY),
+            }
+        }
+    }
+
+    fn write_claim(
+        &self,
+        mut writer: MutexGuard<'_, Writer<Arc<PartitionState>>>,
+    ) -> Result<bool, LogFailed> {
+        let _guard = FailOnPanic::new(&self.progress);
+        while writer.has_in_flight() {
+            self.reap(&mut writer)?;
+        }
+        if !writer.needs_claim() {
+            return Ok(true);
+        }
+        let submitted = writer.submit_claim().map_err(|error| self.fail(&error))?;
+        if submitted == Drive::NeedsSpace {
+            return Ok(false);
+        }
+        self.reap(&mut writer)?;
+        let lsn = writer.synced_lsn();
+        drop(writer);
+        let anchored = self.lock_flusher().write_anchor(lsn);
+        anchored.map_err(|error| self.fail(&error))?;
+        Ok(true)
+    }
+
+    /// Whether the journal's end is not safe from silent damage yet, as far as can be told without waiting.
+    pub fn needs_claim(&self) -> bool {
+        self.writer.try_lock().is_ok_and(|writer| writer.needs_claim())
     }
 
     /// Begins a flush when the journal runs low, so that a full disk is found while the journal still takes
@@ -304,6 +392,8 @@ impl Core {
         let durable = reaped.map_err(|error| self.fail(&error))?;
         // The watermarks have moved before the LSN and the sequence do: who sees these sees the batches.
         self.published_lsn.store(writer.durable_lsn(), Ordering::Release);
+        self.synced_lsn.store(writer.synced_lsn(), Ordering::Release);
+        self.claimed_lsn.store(writer.claimed_lsn(), Ordering::Release);
         if let Some(sequence) = durable {
             self.progress.advance(sequence);
         }
@@ -320,7 +410,7 @@ impl Core {
         let mut flusher = self.lock_flusher();
         self.check_running()?;
         let _guard = FailOnPanic::new(&self.progress);
-        let lsn = self.published_lsn.load(Ordering::Acquire);
+        let lsn = self.synced_lsn.load(Ordering::Acquire);
         // What is published from here on is counted, although this flush may take it along.
         let unflushed_bytes = self.unflushed_bytes.load(Ordering::Acquire);
         let dirty = std::mem::take(&mut *self.lock_dirty());
@@ -363,7 +453,7 @@ impl Core {
     /// nothing is dirty, this checkpoint alone frees its files.
     pub fn needs_flush(&self) -> bool {
         !self.lock_dirty().is_empty()
-            || self.published_lsn.load(Ordering::Acquire) > self.flushed_lsn.load(Ordering::Acquire)
+            || self.synced_lsn.load(Ordering::Acquire) > self.flushed_lsn.load(Ordering::Acquire)
     }
 
     /// Makes room in the journal: by one more file while there are few, else by a flush.

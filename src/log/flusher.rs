@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use super::anchor::{AnchorError, AnchorFile};
 use super::batch::{BatchError, BatchHeader};
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionCheckpoint};
 use super::direct::DirectSegments;
 use super::journal::Lsn;
 use super::partition_state::PartitionState;
 use super::producers::ProducerTable;
+use super::retained::Retained;
 use super::segment::SegmentError;
 
 /// What a flush came to.
@@ -41,6 +43,9 @@ pub enum FlushError {
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The anchor could not be written.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
 }
 
 /// The newest checkpoint, in memory and on disk, and the segments that large writes go to.
@@ -48,16 +53,26 @@ pub enum FlushError {
 pub struct Flusher {
     files: CheckpointFiles,
     checkpoint: Checkpoint,
+    anchor: AnchorFile,
     direct: DirectSegments,
+    retained: Retained,
 }
 
 impl Flusher {
     /// A flusher that continues from `checkpoint`.
-    pub fn new(files: CheckpointFiles, checkpoint: Checkpoint, direct: DirectSegments) -> Flusher {
+    pub fn new(
+        files: CheckpointFiles,
+        checkpoint: Checkpoint,
+        anchor: AnchorFile,
+        direct: DirectSegments,
+        tail_retained_max_bytes: usize,
+    ) -> Flusher {
         Flusher {
             files,
             checkpoint,
+            anchor,
             direct,
+            retained: Retained::new(tail_retained_max_bytes),
         }
     }
 
@@ -67,9 +82,13 @@ impl Flusher {
         if dirty.is_empty() && lsn == self.checkpoint.lsn {
             return Ok(FlushOutcome::Flushed);
         }
+        let mut written = Vec::with_capacity(dirty.len());
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
             match self.write(partition) {
-                Ok(flushed_bytes) => self.direct.prepare(partition, flushed_bytes),
+                Ok(size_bytes) => {
+                    self.direct.prepare(partition, size_bytes as u64);
+                    written.push((partition, size_bytes));
+                }
                 Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
                     // What is reserved ahead of some partitions is what others need.
                     self.direct.release_all();
@@ -78,7 +97,7 @@ impl Flusher {
                 Err(error) => return Err(error),
             }
         }
-        for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
+        for (partition, _) in &written {
             let segment_error = |source| FlushError::Segment {
                 partition: partition.id(),
                 source,
@@ -94,12 +113,26 @@ impl Flusher {
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
             Err(error) => return Err(error.into()),
         }
-        for partition in dirty {
+        self.write_anchor(lsn)?;
+        for (partition, size_bytes) in written {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
-                partition.end_flush(entry.flushed.next_offset);
+                self.retained
+                    .keep(partition, entry.flushed.next_offset, size_bytes);
             }
         }
         Ok(FlushOutcome::Flushed)
+    }
+
+    /// Says apart from the journal that every group up to `lsn` is durable.
+    pub fn write_anchor(&mut self, lsn: Lsn) -> Result<(), FlushError> {
+        if lsn <= self.anchor.lsn() {
+            return Ok(());
+        }
+        match self.anchor.write(lsn) {
+            // The one before stays true.
+            Err(error) if error.is_storage_full() => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Up to which group everything is durable in segments.
@@ -113,13 +146,18 @@ impl Flusher {
         self.direct.forget(partition);
     }
 
+    /// Drops from memory what is in segments.
+    pub fn drop_retained(&mut self) {
+        self.retained.clear();
+    }
+
     /// Gives back all space that is reserved ahead for large writes; those go to the journal from here on.
     pub fn release_direct(&mut self) {
         self.direct.release_all();
     }
 
     /// Writes the partition's tail to its segments and tells how many bytes it had.
-    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<u64, FlushError> {
+    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<usize, FlushError> {
         let segment_error = |source| FlushError::Segment {
             partition: partition.id(),
             source,
@@ -139,7 +177,7 @@ impl Flusher {
             entry.producers.apply(&header, batch.base_offset);
         }
         appended.map_err(segment_error)?;
-        Ok(batches.iter().map(|batch| batch.bytes.len() as u64).sum())
+        Ok(batches.iter().map(|batch| batch.bytes.len()).sum())
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {

@@ -12,7 +12,9 @@ use super::io::{Environment, WritePath};
 use super::partition_state::PartitionState;
 use super::recovery::{self, Recovered};
 use super::threads;
-use super::{LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec};
+use super::{
+    Durability, LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec,
+};
 
 /// A log in a data folder; cheap to clone.
 ///
@@ -167,6 +169,10 @@ impl Log {
             name: name.to_owned(),
         })?;
         self.log_topic(name, None)?;
+        // Large writes that the journal names go with the files: the deletion must be sure to be found behind them.
+        if !core.claim()? {
+            core.free_journal()?;
+        }
         core.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -249,10 +255,17 @@ fn insert_topic(
     record: TopicRecord,
     states: Vec<Arc<PartitionState>>,
 ) -> Arc<Topic> {
-    let of = |state| Partition {
-        core: Arc::clone(core),
-        state,
-        uses_reserve: false,
+    let durability = match record.configs.get(DURABILITY_CONFIG).map(String::as_str) {
+        Some("os") => Durability::Os,
+        _ => Durability::Fsync,
+    };
+    let of = |state: Arc<PartitionState>| {
+        state.set_durability(durability);
+        Partition {
+            core: Arc::clone(core),
+            state,
+            uses_reserve: false,
+        }
     };
     let partitions = states.into_iter().map(of).collect();
     let topic = Arc::new(Topic {
@@ -265,6 +278,9 @@ fn insert_topic(
     topics.insert(name.to_owned(), Arc::clone(&topic));
     topic
 }
+
+/// The topic's configuration that names its [`Durability`]: `fsync` or `os`.
+const DURABILITY_CONFIG: &str = "durability";
 
 /// Why a log ends that nothing went wrong with.
 pub(super) const CLOSED: &str = "the log was closed";
@@ -349,6 +365,23 @@ pub enum OpenError {
     /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] super::checkpoint::CheckpointError),
+    /// The anchor cannot be read.
+    #[error(transparent)]
+    Anchor(#[from] super::AnchorError),
+    /// The device lost groups that it had made durable.
+    #[error(
+        "data folder {path} ends with group {found}, and group {expected} was durable: the device lost writes that it \
+         had called flushed; restore the folder from a copy, or open it with the lost writes accepted; nothing was \
+         changed"
+    )]
+    LostWrites {
+        /// The data folder.
+        path: PathBuf,
+        /// The last group that is there.
+        found: u64,
+        /// The last group that was durable.
+        expected: u64,
+    },
     /// The segments of a partition cannot be read.
     #[error("partition {partition} cannot be opened")]
     Segment {

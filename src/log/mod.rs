@@ -122,6 +122,7 @@ pub mod inspect;
 pub mod io;
 pub mod segment;
 
+mod anchor;
 mod bell;
 mod catalog;
 mod checkpoint;
@@ -143,18 +144,20 @@ mod places;
 mod producers;
 mod reader;
 mod recovery;
+mod retained;
 mod tail;
 mod threads;
 mod topic;
 
+pub use anchor::AnchorError;
 pub use catalog::{CatalogError, PARTITIONS_PER_TOPIC_MAX};
 pub use checkpoint::CheckpointError;
-pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
+pub use ids::{Durability, Offset, PartitionId, StoreId, Timestamp, TopicId};
 pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
     BATCH_SIZE_MAX_BYTES, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES,
-    JOURNAL_FILE_SIZE_BYTES, LogOptions, SEGMENT_SIZE_MAX_BYTES,
+    JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES, TAIL_RETAINED_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use reader::{Follower, Reader, ReaderError, RecordStream};

@@ -16,6 +16,9 @@ pub const JOURNAL_FILE_SIZE_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest segment by default, as in Kafka (`log.segment.bytes`).
 pub const SEGMENT_SIZE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// How long an acknowledged append to a partition of [`super::Durability::Os`] may be lost to a power cut.
+pub const OS_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Smallest large write by default.
 pub const EXTENT_SIZE_MIN_BYTES: usize = 128 * 1024;
 
@@ -25,6 +28,10 @@ pub const EXTENT_SIZE_LIMIT_BYTES: usize = 2 * BLOCK_SIZE_BYTES;
 /// Unflushed bytes at which the flusher begins by default. 64 MiB, two journal files: the syncs of a flush are
 /// then a few percent of its time even over several partitions.
 pub const FLUSH_SIZE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Flushed bytes that stay in memory by default, for consumers near the end. 64 MiB, as much as one flush: who
+/// is behind by less reads no device.
+pub const TAIL_RETAINED_MAX_BYTES: usize = 64 * 1024 * 1024;
 
 /// How long a batch stays unflushed by default when little is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
@@ -56,6 +63,10 @@ pub struct LogOptions {
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
     pub flush_interval: Duration,
+    /// Flushed bytes that stay in memory while anything is appended.
+    pub tail_retained_max_bytes: usize,
+    /// Opens a log that ends before what is known to have been durable: acknowledged records are lost then.
+    pub accept_lost_writes: bool,
 }
 
 impl Default for LogOptions {
@@ -69,6 +80,8 @@ impl Default for LogOptions {
             extent_size_min_bytes: EXTENT_SIZE_MIN_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
+            tail_retained_max_bytes: TAIL_RETAINED_MAX_BYTES,
+            accept_lost_writes: false,
         }
     }
 }

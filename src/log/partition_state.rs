@@ -16,7 +16,7 @@ use super::journal::{Change, Entry, Queue, QueueFull, Sequence, Target};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
-use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
+use super::{AppendError, Durability, Offset, PartitionId, ReadError, Timestamp};
 
 /// One partition. Its offsets are ordered: log start <= flushed <= high watermark <= end.
 #[derive(Debug)]
@@ -32,6 +32,8 @@ pub struct PartitionState {
     /// The segment that large writes go to directly, once the flusher has prepared it.
     direct: Mutex<Option<DirectSpace>>,
     wants_direct: AtomicBool,
+    /// Whether an append is acknowledged when the device has it.
+    is_os_durable: AtomicBool,
     tail: RwLock<Tail>,
     segments: OnceLock<Segments>,
     opening_segments: Mutex<()>,
@@ -137,6 +139,7 @@ impl PartitionState {
             high_watermark: AtomicU64::new(end.next_offset.0),
             direct: Mutex::new(None),
             wants_direct: AtomicBool::new(false),
+            is_os_durable: AtomicBool::new(false),
             tail: RwLock::default(),
             segments: OnceLock::new(),
             opening_segments: Mutex::default(),
@@ -479,6 +482,12 @@ impl PartitionState {
             .drop_below(offset);
     }
 
+    /// Sets when appends from here on are acknowledged.
+    pub fn set_durability(&self, durability: Durability) {
+        self.is_os_durable
+            .store(durability == Durability::Os, Ordering::Relaxed);
+    }
+
     /// The place behind everything that was appended, durable or not.
     pub fn append_place(&self) -> Place {
         lock(&self.end).cursor.place()
@@ -523,6 +532,14 @@ impl Target for Arc<PartitionState> {
             self.wants_direct.store(true, Ordering::Release);
         }
         fitting.map(|space| space.slot)
+    }
+
+    fn durability(&self) -> Durability {
+        if self.is_os_durable.load(Ordering::Relaxed) {
+            Durability::Os
+        } else {
+            Durability::Fsync
+        }
     }
 }
 

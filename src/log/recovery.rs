@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::anchor::AnchorFile;
 use super::batch::{self, BatchHeader, Place};
 use super::catalog::{Catalog, METADATA_PARTITION};
 use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
@@ -30,7 +31,7 @@ pub(super) const LOCK_FILE: &str = "lock";
 pub(super) const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
 pub(super) const JOURNAL_FOLDER: &str = "journal";
-const STORE_MAGIC: &[u8; 8] = b"DBSTORE1";
+const STORE_MAGIC: &[u8; 8] = b"DBSTORE2";
 pub(super) const STORE_SIZE_BYTES: usize = 20;
 
 /// Free journal buffers that are kept for the next groups: what one flush at full rate sets free. They go back
@@ -76,6 +77,7 @@ pub fn open(
     let store = read_or_create_store(&environment, folder)?;
     let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
     let places = Places::new(Arc::clone(&disk), folder, store, &options);
+    let mut anchor = AnchorFile::open(&*disk, folder, store, options.accept_lost_writes)?;
     let is_intact = |partition: PartitionId, first: Offset, extent: &Extent| {
         let known = checkpoint
             .as_ref()
@@ -92,6 +94,18 @@ pub fn open(
         checkpoint.as_ref().map(|checkpoint| checkpoint.lsn),
         &is_intact,
     )?;
+    if found.last_lsn < anchor.lsn() {
+        let (found, expected) = (found.last_lsn, anchor.lsn());
+        if !options.accept_lost_writes {
+            let path = folder.to_path_buf();
+            return Err(OpenError::LostWrites {
+                path,
+                found,
+                expected,
+            });
+        }
+        tracing::error!(folder = %folder.display(), found, expected, "acknowledged groups are lost, as was accepted");
+    }
     let incarnation = found
         .incarnation
         .max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation))
@@ -124,6 +138,9 @@ pub fn open(
     restored.sync(&*disk)?;
     checkpoint_files.sync()?;
     sync_folder(&*disk, folder)?;
+    if anchor.lsn() != found.last_lsn {
+        anchor.write(found.last_lsn)?;
+    }
     remove_left_overs(&*disk, folder, &partitions);
     let device: Arc<dyn DurableWriter> = Arc::from(
         disk.durable_writer(WRITES_IN_FLIGHT_MAX)
@@ -150,7 +167,13 @@ pub fn open(
     let retired_slots = Arc::new(RetiredSlots::default());
     let direct = DirectSegments::new(Arc::clone(&device), Arc::clone(&retired_slots));
     let core = Core::new(CoreParts {
-        flusher: Flusher::new(checkpoint_files, checkpoint, direct),
+        flusher: Flusher::new(
+            checkpoint_files,
+            checkpoint,
+            anchor,
+            direct,
+            options.tail_retained_max_bytes,
+        ),
         retired_slots,
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,
@@ -460,6 +483,7 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
                 number: 1,
                 ..Checkpoint::default()
             })?;
+            AnchorFile::create(&**disk, folder, store)?;
             write_store(&**disk, folder, store)?;
             Ok(store)
         }

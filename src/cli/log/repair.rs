@@ -42,7 +42,8 @@ struct Report {
 /// One step, by its name and the file, relative to the data folder.
 #[derive(Debug, Serialize)]
 struct ActionReport {
-    /// `quarantine`, `write-segment`, `save-from-journal`, `write-indexes`, `write-checkpoint` or `write-store`.
+    /// `quarantine`, `write-segment`, `save-from-journal`, `write-indexes`, `write-checkpoint`,
+    /// `write-store` or `write-anchor`.
     action: &'static str,
     file: Option<PathBuf>,
     /// Batches that are saved from the journal.
@@ -65,6 +66,7 @@ impl From<&Action> for ActionReport {
             Action::WriteIndexes { file } => report("write-indexes", Some(file), None),
             Action::WriteCheckpoint => report("write-checkpoint", None, None),
             Action::WriteStore => report("write-store", None, None),
+            Action::WriteAnchor => report("write-anchor", None, None),
         }
     }
 }

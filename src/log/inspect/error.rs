@@ -3,6 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::log::anchor::AnchorError;
 use crate::log::catalog::CatalogError;
 use crate::log::{CheckpointError, LogFailed, OpenError, TopicError};
 
@@ -89,6 +90,9 @@ pub enum InspectError {
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The anchor could not be written.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
     /// The copy could not be opened as a log.
     #[error("the target could not be opened")]
     Open(#[from] OpenError),

@@ -96,6 +96,31 @@ pub enum Problem {
         /// What is wrong with the first batch.
         source: BatchError,
     },
+    /// The blocks of a large write are not what its group in the journal says.
+    #[error("offsets {start}..{end}, written by group {lsn} of the journal, are damaged or half written", start = lost.start, end = lost.end)]
+    Extent {
+        /// The group's number.
+        lsn: u64,
+        /// The offsets.
+        lost: Range<Offset>,
+    },
+    /// Copies of the anchor differ, or are damaged.
+    #[error("{wrong} of four copies of the anchor are damaged")]
+    AnchorCopies {
+        /// How many.
+        wrong: usize,
+    },
+    /// The anchor tells nothing.
+    #[error("the anchor is missing or damaged")]
+    Anchor,
+    /// The journal ends before what the anchor says was durable.
+    #[error("the journal ends with group {found}, and group {expected} was durable")]
+    LostWrites {
+        /// The last group.
+        found: u64,
+        /// The last group by the anchor.
+        expected: u64,
+    },
     /// Batches are missing.
     #[error("offsets {start}..{end} are missing", start = lost.start, end = lost.end)]
     Missing {
@@ -173,6 +198,10 @@ impl Problem {
             Problem::JournalEntries { .. } => "journal-entries",
             Problem::JournalBatch { .. } => "journal-batch",
             Problem::Batch { .. } => "batch",
+            Problem::Extent { .. } => "extent",
+            Problem::AnchorCopies { .. } => "anchor-copies",
+            Problem::Anchor => "anchor",
+            Problem::LostWrites { .. } => "lost-writes",
             Problem::Missing { .. } => "missing",
             Problem::BaseOffset { .. } => "base-offset",
             Problem::LeaderEpoch { .. } => "leader-epoch",
@@ -190,6 +219,7 @@ impl Problem {
     pub fn severity(&self) -> Severity {
         match self {
             Problem::Checkpoint
+            | Problem::AnchorCopies { .. }
             | Problem::Padding { .. }
             | Problem::Index { .. }
             | Problem::Seal { .. }
@@ -198,6 +228,7 @@ impl Problem {
             | Problem::LeaderEpoch { .. } => Severity::Derived,
             Problem::JournalHeader | Problem::JournalEnd { .. } | Problem::StrayFolder => Severity::Doubt,
             Problem::Store { .. }
+            | Problem::Anchor
             | Problem::ForeignCheckpoint
             | Problem::ForeignJournal
             | Problem::BaseOffset { .. } => Severity::Identity,
@@ -207,6 +238,8 @@ impl Problem {
             | Problem::JournalBatch { .. }
             | Problem::Batch { .. }
             | Problem::Missing { .. }
+            | Problem::Extent { .. }
+            | Problem::LostWrites { .. }
             | Problem::Unreadable { .. }
             | Problem::Catalog { .. } => Severity::Loss,
         }
@@ -217,6 +250,21 @@ impl Problem {
         match self {
             Problem::Checkpoint => {
                 "a crash leaves this too: the log goes on with the other one; `repair` removes it"
+            }
+            Problem::AnchorCopies { .. } => {
+                "a crash leaves this too: the others agree; `repair` makes it again"
+            }
+            Problem::Anchor => {
+                "restore it from a copy, or let `repair` make it again: then a loss at the journal's very end would \
+                 not be noticed this once"
+            }
+            Problem::LostWrites { .. } => {
+                "the device lost what it called flushed: restore the folder from a copy; without one, `repair` \
+                 saves what is left"
+            }
+            Problem::Extent { .. } => {
+                "if it is the last group and the machine lost power here, nothing acknowledged is lost; otherwise \
+                 restore the folder from a copy, or save what is left with `repair`"
             }
             Problem::Padding { .. } => "nothing reads it, but the device changed it: check the device",
             Problem::Index { .. } | Problem::Seal { .. } => "`repair` makes it again",

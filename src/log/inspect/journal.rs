@@ -6,14 +6,19 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::finding::{Finding, Problem};
+use super::folder::read_around;
 use super::survey::FreeArea;
 use super::{DataFolder, InspectError};
-use crate::log::batch::{self, BatchHeader};
+use crate::log::batch::{self, BatchError, BatchHeader};
+use crate::log::checkpoint::Checkpoint;
 use crate::log::io::BLOCK_SIZE_BYTES;
+use crate::log::journal::Extent;
 use crate::log::journal::frame::{
-    ENTRY_HEADER_SIZE_BYTES, FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries,
+    Content, FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries, take_entry,
 };
+use crate::log::places::partition_folder;
 use crate::log::recovery::JOURNAL_FOLDER;
+use crate::log::segment::log_path;
 use crate::log::{Offset, PartitionId, StoreId};
 
 /// What the journal holds.
@@ -21,6 +26,10 @@ use crate::log::{Offset, PartitionId, StoreId};
 pub struct JournalScan {
     /// Every batch behind the checkpoint that is intact, in order.
     pub batches: Vec<JournalBatch>,
+    /// Parts of segments, by their files, that hold the blocks of large writes.
+    pub extents: Vec<(PathBuf, Range<u64>)>,
+    /// Log starts that moved, in order.
+    pub starts: Vec<(PartitionId, Offset)>,
     /// Offsets of batches that are damaged.
     pub claimed: Vec<(PartitionId, Range<Offset>)>,
     /// Groups that were read, also those before the checkpoint.
@@ -67,7 +76,7 @@ pub struct JournalGroup {
     pub durable_upto: u64,
     /// Bytes of the frame, padding included.
     pub size_bytes: u64,
-    /// Its entries; each is a batch.
+    /// Its entries: batches, large writes, and moves of log starts.
     pub entry_count: u32,
 }
 
@@ -84,16 +93,18 @@ struct Chain {
     last_crc: u32,
 }
 
-/// Reads the journal behind `checkpoint_lsn`, or all of it if there is no checkpoint.
+/// Reads the journal behind the checkpoint, or all of it if there is no checkpoint.
 pub(super) fn scan(
     folder: &DataFolder,
     store: Option<StoreId>,
-    checkpoint_lsn: Option<Lsn>,
+    checkpoint: Option<&Checkpoint>,
     findings: &mut Vec<Finding>,
     free: &mut Vec<FreeArea>,
 ) -> Result<JournalScan, InspectError> {
+    let checkpoint_lsn = checkpoint.map(|checkpoint| checkpoint.lsn);
     let mut scanner = Scanner {
         folder,
+        checkpoint,
         checkpoint_lsn: checkpoint_lsn.unwrap_or(0),
         findings,
         free,
@@ -132,6 +143,7 @@ pub(super) fn scan(
 
 struct Scanner<'a> {
     folder: &'a DataFolder,
+    checkpoint: Option<&'a Checkpoint>,
     checkpoint_lsn: Lsn,
     findings: &'a mut Vec<Finding>,
     free: &'a mut Vec<FreeArea>,
@@ -279,31 +291,96 @@ impl Scanner<'_> {
     }
 
     fn take_entry(&mut self, file: &JournalFile, position: usize, lsn: Lsn, entry: FrameEntry) {
-        match batch::verify(&entry.batch) {
-            Ok(header) if header.base_offset == entry.base_offset => {
+        let (partition, offset) = (entry.partition, entry.offset);
+        let source = match entry.content {
+            Content::Batch { bytes, .. } => self.take_batch(partition, offset, bytes, lsn).err(),
+            Content::Extent(extent) => {
+                self.take_extent(partition, offset, &extent, lsn);
+                None
+            }
+            Content::StartMoved => {
+                if lsn > self.checkpoint_lsn {
+                    self.scan.starts.push((partition, offset));
+                }
+                None
+            }
+        };
+        if let Some(source) = source {
+            let problem = Problem::JournalBatch { lsn, offset, source };
+            self.find(&file.path, position as u64, problem);
+            self.scan.is_damaged = true;
+        }
+    }
+
+    /// Takes a batch, or claims its offsets if it is damaged.
+    fn take_batch(
+        &mut self,
+        partition: PartitionId,
+        offset: Offset,
+        bytes: Bytes,
+        lsn: Lsn,
+    ) -> Result<(), BatchError> {
+        let header = batch::verify(&bytes);
+        match header {
+            Ok(header) if header.base_offset == offset => {
                 if lsn > self.checkpoint_lsn {
                     self.scan.batches.push(JournalBatch {
-                        partition: entry.partition,
+                        partition,
                         header,
-                        bytes: entry.batch,
+                        bytes,
                     });
                 }
+                Ok(())
             }
-            checked => {
-                let (base_offset, last_offset_delta) = (entry.base_offset.0 as i64, 0);
-                let source = checked.err().unwrap_or(batch::BatchError::Offsets {
-                    base_offset,
-                    last_offset_delta,
-                });
-                let problem = Problem::JournalBatch {
-                    lsn,
-                    offset: entry.base_offset,
-                    source,
-                };
-                self.find(&file.path, position as u64, problem);
-                self.claim(&entry);
-                self.scan.is_damaged = true;
+            header => {
+                self.claim(partition, offset, &bytes);
+                Err(header.err().unwrap_or(BatchError::Offsets {
+                    base_offset: offset.0 as i64,
+                    last_offset_delta: 0,
+                }))
             }
+        }
+    }
+
+    /// Takes the batches of a large write, whose whole blocks are in its segment. One that the checkpoint covers is
+    /// read with the segment.
+    fn take_extent(&mut self, partition: PartitionId, first: Offset, extent: &Extent, lsn: Lsn) {
+        let next = extent.next_offset(first);
+        let known = self.checkpoint.and_then(|known| known.partitions.get(&partition));
+        if lsn <= self.checkpoint_lsn || known.is_some_and(|known| next <= known.flushed.next_offset) {
+            return;
+        }
+        let dir = partition_folder(&self.folder.path, partition);
+        let path = log_path(&dir, extent.place.segment);
+        let range = extent.blocks();
+        let mut blocks = vec![0; (range.end - range.start) as usize];
+        if let Ok(Some(file)) = self.folder.open_file(&path) {
+            read_around(&*file, &mut blocks, range.start);
+        }
+        self.scan.extents.push((path.clone(), range.clone()));
+        let whole = extent.assemble(first, &blocks);
+        if whole.is_none() {
+            let problem = Problem::Extent {
+                lsn,
+                lost: first..next,
+            };
+            self.findings.push(Finding {
+                file: self.folder.relative(&path),
+                position: Some(extent.place.position),
+                partition: Some(partition),
+                problem,
+            });
+            self.scan.is_damaged = true;
+            self.scan.claimed.push((partition, first..next));
+        }
+        // Of a damaged run, the batches up to the damage are saved.
+        let run = whole.unwrap_or_else(|| Bytes::from([&extent.head[..], &blocks, &extent.tail].concat()));
+        let mut offset = first;
+        for (header, bytes) in batch::batches(&run).map_while(Result::ok) {
+            if header.base_offset != offset || self.take_batch(partition, offset, bytes, lsn).is_err() {
+                break;
+            }
+            offset = header.next_offset();
         }
     }
 
@@ -316,34 +393,39 @@ impl Scanner<'_> {
             return;
         }
         for start in starts.step_by(BLOCK_SIZE_BYTES) {
-            let mut position = start + HEADER_SIZE_BYTES;
-            while let Some(entry) = entry_at(&file.bytes, position) {
-                position += ENTRY_HEADER_SIZE_BYTES + entry.batch.len();
-                match batch::verify(&entry.batch) {
-                    Ok(header) if header.base_offset == entry.base_offset => {
-                        self.scan.batches.push(JournalBatch {
-                            partition: entry.partition,
-                            header,
-                            bytes: entry.batch,
-                        });
+            let mut rest = file
+                .bytes
+                .slice((start + HEADER_SIZE_BYTES).min(file.bytes.len())..);
+            while let Some(FrameEntry {
+                partition,
+                offset,
+                content,
+            }) = take_entry(&mut rest)
+            {
+                match content {
+                    // Behind the last entry there are zeros.
+                    Content::Batch { bytes, .. } if bytes.len() < batch::HEADER_SIZE_BYTES => break,
+                    Content::Batch { bytes, .. } => {
+                        let _ = self.take_batch(partition, offset, bytes, lsn);
                     }
-                    _ => self.claim(&entry),
+                    Content::Extent(extent) => self.take_extent(partition, offset, &extent, lsn),
+                    // What was not read for certain moves no start: it would give up records.
+                    Content::StartMoved => {}
                 }
             }
         }
     }
 
     /// Remembers the offsets of a damaged batch, as far as its header and what stands before it agree.
-    fn claim(&mut self, entry: &FrameEntry) {
-        if let Ok(header) = BatchHeader::parse(&entry.batch)
-            && header.base_offset == entry.base_offset
-            && header.size_bytes() == entry.batch.len()
+    fn claim(&mut self, partition: PartitionId, offset: Offset, bytes: &Bytes) {
+        if let Ok(header) = BatchHeader::parse_whole(bytes)
+            && header.base_offset == offset
         {
             let count = header
                 .record_count
                 .min(header.last_offset_delta.saturating_add(1));
-            let end = entry.base_offset.plus(count.max(0) as u64);
-            self.scan.claimed.push((entry.partition, entry.base_offset..end));
+            let end = offset.plus(count.max(0) as u64);
+            self.scan.claimed.push((partition, offset..end));
         }
     }
 
@@ -424,21 +506,5 @@ fn header_by_frame(bytes: &[u8]) -> Option<FileHeader> {
         sequence: frame.file_sequence,
         first_lsn: frame.lsn,
         previous_crc: frame.previous_crc,
-    })
-}
-
-/// An entry that fits into the file; its content is not checked.
-fn entry_at(bytes: &Bytes, position: usize) -> Option<FrameEntry> {
-    let header = bytes.get(position..position + ENTRY_HEADER_SIZE_BYTES)?;
-    let mut header = header;
-    let partition = PartitionId(bytes::Buf::get_u32_le(&mut header));
-    let length = bytes::Buf::get_u32_le(&mut header) as usize;
-    let base_offset = Offset(bytes::Buf::get_u64_le(&mut header));
-    let start = position + ENTRY_HEADER_SIZE_BYTES;
-    let batch_end = start.checked_add(length)?;
-    (length >= batch::HEADER_SIZE_BYTES && batch_end <= bytes.len()).then(|| FrameEntry {
-        partition,
-        base_offset,
-        batch: bytes.slice(start..batch_end),
     })
 }

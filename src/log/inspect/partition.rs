@@ -48,6 +48,16 @@ pub struct SegmentScan {
     pub has_holes: bool,
 }
 
+/// What is known of a partition before its folder is read.
+pub(super) struct Known<'a> {
+    /// What the checkpoint says.
+    pub(super) checkpoint: Option<&'a PartitionCheckpoint>,
+    /// The first readable offset.
+    pub(super) log_start: Option<Offset>,
+    /// Parts of segments that hold large writes behind the checkpoint.
+    pub(super) extents: &'a [(PathBuf, Range<u64>)],
+}
+
 /// How sound a segment is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentState {
@@ -59,30 +69,29 @@ pub enum SegmentState {
     Damaged,
 }
 
-/// Reads the segments in the folder of a partition up to where `checkpoint` says that they end; without one to
+/// Reads the segments in the folder of a partition up to where the checkpoint says that they end; without one to
 /// their end. `see` is shown each intact batch, in order.
 pub(super) fn scan(
     folder: &DataFolder,
     place: &SegmentPlace,
-    checkpoint: Option<&PartitionCheckpoint>,
+    known: &Known<'_>,
     findings: &mut Vec<Finding>,
     free: &mut Vec<FreeArea>,
     see: &mut dyn FnMut(&BatchHeader, &Bytes),
 ) -> Result<PartitionScan, InspectError> {
-    let flushed = checkpoint.map(|checkpoint| checkpoint.flushed);
+    let flushed = known.checkpoint.map(|checkpoint| checkpoint.flushed);
     let dir = &place.dir;
     let mut scanner = Scanner {
         folder,
         place,
+        extents: known.extents,
         before: None,
         findings,
         free,
         scan: PartitionScan::default(),
     };
     let bases = scanner.list(dir, flushed)?;
-    let first = checkpoint.map_or(bases.first().copied().unwrap_or_default(), |checkpoint| {
-        checkpoint.log_start
-    });
+    let first = known.log_start.or(bases.first().copied()).unwrap_or_default();
     scanner.scan.next_offset = bases.first().copied().unwrap_or(first).min(first);
     for (index, base_offset) in bases.iter().enumerate() {
         let is_last = index + 1 == bases.len();
@@ -114,6 +123,7 @@ pub(super) fn has_holes(place: &SegmentPlace, base_offset: Offset) -> bool {
 struct Scanner<'a> {
     folder: &'a DataFolder,
     place: &'a SegmentPlace,
+    extents: &'a [(PathBuf, Range<u64>)],
     /// The seal of the segment before.
     before: Option<Seal>,
     findings: &'a mut Vec<Finding>,
@@ -262,12 +272,16 @@ impl Scanner<'_> {
             return Ok(());
         };
         let end = file.len().map_err(InspectError::io("read", path))?;
-        if start < end {
-            let file = self.folder.relative(path);
-            self.free.push(FreeArea {
-                file,
-                range: start..end,
-            });
+        let mut used: Vec<_> = self.extents.iter().filter(|(of, _)| of == path).collect();
+        used.sort_by_key(|(_, range)| range.start);
+        let file = self.folder.relative(path);
+        let mut position = start;
+        for range in used.into_iter().map(|(_, range)| range.clone()).chain([end..end]) {
+            if position < range.start {
+                let (file, range) = (file.clone(), position..range.start);
+                self.free.push(FreeArea { file, range });
+            }
+            position = position.max(range.end);
         }
         Ok(())
     }

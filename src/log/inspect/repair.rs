@@ -17,6 +17,7 @@ use super::partition::{SegmentScan, SegmentState};
 use super::segment::{Bounds, walk};
 use super::survey::{LostRange, PartitionSurvey, place_of};
 use super::{DataFolder, InspectError, Survey, survey};
+use crate::log::anchor::{ANCHOR_FILE, AnchorFile};
 use crate::log::batch::BatchHeader;
 use crate::log::checkpoint::{CHECKPOINT_FILES, Checkpoint, CheckpointFiles, PartitionCheckpoint};
 use crate::log::io::OpenMode;
@@ -69,6 +70,8 @@ pub enum Action {
     WriteCheckpoint,
     /// The identity of the store is written again.
     WriteStore,
+    /// The anchor is written again.
+    WriteAnchor,
 }
 
 /// Says what [`apply`] would do. Writes nothing.
@@ -131,6 +134,7 @@ impl<'a> Repair<'a> {
             self.switch()?;
         }
         self.write_store()?;
+        self.write_anchor()?;
         if let Some(checkpoint) = checkpoint {
             self.write_checkpoint(checkpoint)?;
         }
@@ -144,6 +148,8 @@ impl<'a> Repair<'a> {
                 problem,
                 Problem::Store { .. }
                     | Problem::Checkpoint
+                    | Problem::Anchor
+                    | Problem::AnchorCopies { .. }
                     | Problem::ForeignCheckpoint
                     | Problem::ForeignJournal
                     | Problem::Index { .. }
@@ -167,6 +173,8 @@ impl<'a> Repair<'a> {
                 problem,
                 Problem::Store { .. }
                     | Problem::Checkpoint
+                    | Problem::Anchor
+                    | Problem::AnchorCopies { .. }
                     | Problem::ForeignCheckpoint
                     | Problem::ForeignJournal
                     | Problem::Seal { .. }
@@ -266,6 +274,8 @@ impl<'a> Repair<'a> {
         for name in self.folder.list(&journal)? {
             self.quarantine(journal.join(name));
         }
+        // It tells of groups that the new journal does not have.
+        self.quarantine(self.folder.path.join(ANCHOR_FILE));
         Ok(checkpoint)
     }
 
@@ -493,6 +503,22 @@ impl<'a> Repair<'a> {
         self.report.actions.push(Action::WriteStore);
         if self.applies {
             write_store(&*self.folder.disk, &self.folder.path, store)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the anchor again if it was moved away. It says that nothing is durable, which is always true enough:
+    /// the log writes it anew when it starts.
+    fn write_anchor(&mut self) -> Result<(), InspectError> {
+        let path = self.folder.path.join(ANCHOR_FILE);
+        let is_missing = self.folder.disk.open(&path, OpenMode::Read).is_err();
+        if !self.moves.contains(&path) && !is_missing {
+            return Ok(());
+        }
+        self.report.actions.push(Action::WriteAnchor);
+        let store = self.report.survey.store.filter(|_| self.applies);
+        if let Some(store) = store {
+            AnchorFile::create(&*self.folder.disk, &self.folder.path, store)?;
         }
         Ok(())
     }

@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use super::finding::{Finding, Problem};
 use super::journal::{self, JournalScan};
-use super::partition::{self, PartitionScan};
+use super::partition::{self, Known, PartitionScan};
 use super::{DataFolder, InspectError};
+use crate::log::anchor::{self, ANCHOR_FILE};
 use crate::log::batch::BatchHeader;
 use crate::log::catalog::{Catalog, METADATA_PARTITION};
 use crate::log::checkpoint::{CHECKPOINT_FILES, Checkpoint};
 use crate::log::places::{PARTITIONS_FOLDER, partition_folder};
 use crate::log::recovery::{STORE_FILE, STORE_SIZE_BYTES, decode_store};
-use crate::log::segment::{SegmentOptions, SegmentPlace};
+use crate::log::segment::{SegmentCache, SegmentOptions, SegmentPlace};
 use crate::log::{Offset, PartitionId, StoreId};
 
 /// What was found in a data folder.
@@ -104,9 +105,9 @@ pub(super) fn survey_to(folder: &DataFolder, depth: Depth) -> Result<Survey, Ins
         .max_by_key(|(_, checkpoint)| checkpoint.number);
     let store = named.or(newest.as_ref().map(|(store, _)| *store));
     let checkpoint = newest.map(|(_, checkpoint)| checkpoint);
-    let lsn = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);
-    let journal = journal::scan(folder, store, lsn, &mut findings, &mut free)?;
+    let journal = journal::scan(folder, store, checkpoint.as_ref(), &mut findings, &mut free)?;
     let store = store.or(journal.groups.last().map(|group| group.store));
+    check_anchor(folder, store, journal.last_lsn, &mut findings)?;
     let mut surveyor = Surveyor {
         folder,
         depth,
@@ -198,6 +199,13 @@ impl Surveyor<'_> {
         let checkpoint = survey.checkpoint.as_ref();
         let of_partition = checkpoint.and_then(|checkpoint| checkpoint.partitions.get(&id));
         let before = survey.findings.len();
+        let starts = survey
+            .journal
+            .starts
+            .iter()
+            .filter(|(partition, _)| *partition == id);
+        let moved = starts.map(|(_, offset)| *offset).max();
+        let log_start = of_partition.map(|known| known.log_start).max(moved);
         let scan = if checkpoint.is_some() && of_partition.is_none() {
             // Not in the checkpoint: whatever is in its folder was not flushed to the end.
             PartitionScan::default()
@@ -210,8 +218,13 @@ impl Surveyor<'_> {
                 ..PartitionScan::default()
             }
         } else {
+            let known = Known {
+                checkpoint: of_partition,
+                log_start,
+                extents: &survey.journal.extents,
+            };
             let (findings, free) = (&mut survey.findings, &mut survey.free);
-            partition::scan(folder, &place, of_partition, findings, free, see)?
+            partition::scan(folder, &place, &known, findings, free, see)?
         };
         let mut lost: Vec<_> = survey.findings[before..]
             .iter()
@@ -237,7 +250,7 @@ impl Surveyor<'_> {
         Ok(PartitionSurvey {
             topic,
             index,
-            log_start: of_partition.map_or(first.unwrap_or_default(), |checkpoint| checkpoint.log_start),
+            log_start: log_start.or(first).unwrap_or_default(),
             flushed_end: scan.next_offset,
             end,
             lost,
@@ -314,6 +327,7 @@ pub(super) fn place_of(folder: &DataFolder, store: Option<StoreId>, id: Partitio
         store: store.unwrap_or(StoreId(0)),
         partition: id,
         options: SegmentOptions::default(),
+        cache: Arc::new(SegmentCache::new(1)),
     }
 }
 
@@ -338,6 +352,34 @@ fn read_store(folder: &DataFolder, findings: &mut Vec<Finding>) -> Result<Option
         find("followed by other bytes");
     }
     Ok(store)
+}
+
+/// Checks the anchor, and that the journal reaches as far as it says.
+fn check_anchor(
+    folder: &DataFolder,
+    store: Option<StoreId>,
+    last_lsn: u64,
+    findings: &mut Vec<Finding>,
+) -> Result<(), InspectError> {
+    let bytes = folder.read(&folder.path.join(ANCHOR_FILE))?;
+    let (bytes, _) = bytes.unwrap_or_default();
+    let (found, wrong) = anchor::examine(&bytes, store.unwrap_or(StoreId(0)));
+    let problem = match found {
+        None => Problem::Anchor,
+        Some(found) if found.lsn > last_lsn => Problem::LostWrites {
+            found: last_lsn,
+            expected: found.lsn,
+        },
+        Some(_) if !wrong.is_empty() => Problem::AnchorCopies { wrong: wrong.len() },
+        Some(_) => return Ok(()),
+    };
+    findings.push(Finding {
+        file: PathBuf::from(ANCHOR_FILE),
+        position: wrong.first().copied(),
+        partition: None,
+        problem,
+    });
+    Ok(())
 }
 
 /// The intact checkpoints. One that is empty was not written yet: the first checkpoint has number 1.

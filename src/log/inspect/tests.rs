@@ -11,7 +11,7 @@ use super::*;
 use crate::log::batch::{BatchBuilder, Record};
 use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
 use crate::log::io::{Disk, Environment, OpenMode};
-use crate::log::{Log, LogOptions, Offset, Partition, PartitionId, Timestamp, TopicSpec};
+use crate::log::{Log, LogOptions, Partition, Timestamp, TopicSpec};
 
 pub(super) const FOLDER: &str = "/data";
 

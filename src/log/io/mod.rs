@@ -161,6 +161,12 @@ pub trait DurableWriter: Send + Sync + fmt::Debug {
     fn detach(&self, slot: FileSlot);
     /// Starts one write of `data` at `position`, all of it block-aligned.
     fn submit(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()>;
+    /// Starts one write like [`DurableWriter::submit`] whose end only means that the device has it: it survives
+    /// the process and not a power cut, until a later `submit` that was started after its end has ended.
+    ///
+    /// Only for blocks that were written before. Where the way to the device leads through the page cache it
+    /// is as durable as `submit`.
+    fn submit_unsynced(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()>;
     /// Blocks until at least one write has ended, and moves all ended ones into `completions`.
     ///
     /// Must not be called with nothing in flight.

@@ -145,6 +145,12 @@ impl FrameHeader {
         crc
     }
 
+    /// Bytes of the whole frame, padding aside, that seems to begin with `header`; none if no frame does.
+    pub fn size_bytes_of(header: &[u8]) -> Option<usize> {
+        let is_frame = header.len() >= HEADER_SIZE_BYTES && u32_at(header, 0) == FRAME_MAGIC;
+        is_frame.then(|| HEADER_SIZE_BYTES + u32_at(header, 48) as usize)
+    }
+
     /// The intact frame at the start of `bytes` with its CRC, or none.
     pub fn decode(bytes: &[u8]) -> Option<(FrameHeader, u32)> {
         let header = bytes.get(..HEADER_SIZE_BYTES)?;
@@ -298,33 +304,38 @@ pub fn entries(mut payload: Bytes, entry_count: u32) -> Option<Vec<FrameEntry>> 
     }
     let mut entries = Vec::with_capacity(entry_count as usize);
     for _ in 0..entry_count {
-        if payload.len() < ENTRY_HEADER_SIZE_BYTES {
-            return None;
-        }
-        let partition = PartitionId(payload.get_u32_le());
-        let kind_and_length = payload.get_u32_le();
-        let length = (kind_and_length & LENGTH_MASK) as usize;
-        let offset = Offset(payload.get_u64_le());
-        if payload.len() < length {
-            return None;
-        }
-        let bytes = payload.split_to(length);
-        let content = match kind_and_length >> LENGTH_BITS {
-            kind @ (KIND_BATCH | KIND_BATCH_BEGINS_SEGMENT) => Content::Batch {
-                begins_segment: kind == KIND_BATCH_BEGINS_SEGMENT,
-                bytes,
-            },
-            KIND_EXTENT => Content::Extent(Extent::decode(bytes)?),
-            KIND_START_MOVED if length == 0 => Content::StartMoved,
-            _ => return None,
-        };
-        entries.push(FrameEntry {
-            partition,
-            offset,
-            content,
-        });
+        entries.push(take_entry(&mut payload)?);
     }
     payload.is_empty().then_some(entries)
+}
+
+/// Takes one entry from the front of a payload, as slices of it; none where the lengths do not add up.
+pub fn take_entry(payload: &mut Bytes) -> Option<FrameEntry> {
+    if payload.len() < ENTRY_HEADER_SIZE_BYTES {
+        return None;
+    }
+    let partition = PartitionId(payload.get_u32_le());
+    let kind_and_length = payload.get_u32_le();
+    let length = (kind_and_length & LENGTH_MASK) as usize;
+    let offset = Offset(payload.get_u64_le());
+    if payload.len() < length {
+        return None;
+    }
+    let bytes = payload.split_to(length);
+    let content = match kind_and_length >> LENGTH_BITS {
+        kind @ (KIND_BATCH | KIND_BATCH_BEGINS_SEGMENT) => Content::Batch {
+            begins_segment: kind == KIND_BATCH_BEGINS_SEGMENT,
+            bytes,
+        },
+        KIND_EXTENT => Content::Extent(Extent::decode(bytes)?),
+        KIND_START_MOVED if length == 0 => Content::StartMoved,
+        _ => return None,
+    };
+    Some(FrameEntry {
+        partition,
+        offset,
+        content,
+    })
 }
 
 fn frame_crc(header: &[u8], payload: &[u8]) -> u32 {

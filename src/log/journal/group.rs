@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::extent::Run;
 use super::frame::{ENTRY_HEADER_SIZE_BYTES, EntryHeader, FrameHeader, HEADER_SIZE_BYTES};
 use super::queue::{Change, Entry};
+use crate::log::Durability;
 use crate::log::batch::{Place, StoredBatch, write_base_offset};
 use crate::log::io::FileSlot;
 use crate::log::io::aligned::BufferPool;
@@ -24,6 +25,19 @@ pub trait Target {
     ///
     /// Asking is how a partition learns that such a segment is wanted.
     fn direct_slot(&self, place: Place, end: u64) -> Option<FileSlot>;
+
+    /// When its appends are acknowledged.
+    fn durability(&self) -> Durability;
+}
+
+/// Whether a group of these entries must be on stable storage before it is published. A large one always is:
+/// what goes straight to a segment is not settled by a later write to the journal.
+pub fn must_sync<T: Target>(entries: &[Entry<T>], extent_size_min_bytes: usize) -> bool {
+    let waits_for_sync = |entry: &Entry<T>| {
+        matches!(entry.change, Change::StartMoved(_)) || entry.target.durability() == Durability::Fsync
+    };
+    entries.iter().any(waits_for_sync)
+        || entries.iter().map(Entry::size_bytes).sum::<usize>() >= extent_size_min_bytes
 }
 
 /// A group whose writes are laid out.

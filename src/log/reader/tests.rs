@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::*;
-use crate::log::batch::{BatchBuilder, BatchHeader, Compression, Record, StoredBatch, write_base_offset};
+use crate::log::batch::{BatchBuilder, BatchHeader, Compression, Record, write_base_offset};
 use crate::log::io::Environment;
 use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
 use crate::log::{Log, LogOptions, Offset, Partition, ReadError, Timestamp, TopicSpec};
@@ -58,8 +58,10 @@ fn restore_empty(partition: &Partition, count: i32) {
     bytes[57..61].copy_from_slice(&0_i32.to_be_bytes());
     write_base_offset(&mut bytes, partition.high_watermark(), 0);
     let header = BatchHeader::parse(&bytes).unwrap();
-    let stored = StoredBatch::parse(Bytes::from(bytes)).unwrap();
-    partition.state.restore(stored, &header).unwrap();
+    partition
+        .state
+        .restore(Bytes::from(bytes), &header, None)
+        .unwrap();
 }
 
 fn offsets(reader: &mut Reader) -> Vec<u64> {
