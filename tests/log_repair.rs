@@ -155,8 +155,7 @@ fn check_repair(folder: &Path, ends: &BTreeMap<(String, usize), u64>, what: &str
         );
     }
     if log.topics().len() == TOPICS.len() {
-        append(&log, 2);
-        log.flush().unwrap();
+        append(&log, 1);
     }
     log.close().unwrap();
     report
@@ -182,8 +181,8 @@ fn damage(kind: &str, ends: &BTreeMap<(String, usize), u64>, folder: &Path, spoi
 fn a_store_is_repaired_from_a_flipped_bit_anywhere() {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let ends = store(folder.path());
-    // A seventh of each file at a time, so that headers, middles and ends are met.
-    for part in 0..7 {
+    // So that headers, middles and ends are met.
+    for part in [0, 3, 6] {
         damage(
             &format!("bit flipped in part {part} of"),
             &ends,

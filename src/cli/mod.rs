@@ -1,7 +1,7 @@
 //! The command line: arguments in, exit codes out. One file for each command; `output` alone prints.
 //!
-//! Exit codes: 0 success, 1 a checked negative (a flash sale that came out wrong, a damaged store), 2 usage or
-//! failure.
+//! Exit codes: 0 success, 1 a checked negative (a flash sale that came out wrong, a seed with a violation, a
+//! damaged store), 2 usage or failure.
 
 mod bench;
 mod config;
@@ -12,6 +12,7 @@ mod live_view;
 mod log;
 mod output;
 mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Look into a data folder that no process has open: show, count, check, repair or copy it
     Log(log::Arguments),
+    /// Live many lives of a log on a disk that fails, and check that it lost nothing and told no lie
+    Simulate(simulate::Arguments),
 }
 
 /// Parses the arguments and runs the command.
@@ -56,6 +59,7 @@ pub fn run() -> ExitCode {
         Command::FlashSale(arguments) => flash_sale::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Log(arguments) => log::run(arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     });
     match finished {
         Ok(code) => code,
@@ -110,6 +114,8 @@ mod tests {
             &["doorbuster", "log", "dump", "f", "--partition", "0"],
             &["doorbuster", "log", "copy", "f"],
             &["doorbuster", "log", "copy", "t", "--from-kafka", "d"],
+            &["doorbuster", "simulate", "--seeds", "0"],
+            &["doorbuster", "simulate", "--seed", "1", "--from", "2"],
         ] {
             let error = Arguments::try_parse_from(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");

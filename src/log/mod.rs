@@ -141,10 +141,16 @@ mod options;
 mod partition;
 mod partition_state;
 mod places;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod producers;
 mod reader;
 mod recovery;
 mod retained;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tail;
 mod threads;
 mod topic;

@@ -152,7 +152,8 @@ impl Target {
         };
         checkpoint.number += 1;
         checkpoint.partitions.extend(self.adopted);
-        let (files, _) = CheckpointFiles::open(&*self.folder.disk, &self.folder.path, store)?;
+        let (mut files, _) = CheckpointFiles::open(&*self.folder.disk, &self.folder.path, store)?;
+        files.secure(&*self.folder.disk)?;
         Ok(files.write(&checkpoint)?)
     }
 }

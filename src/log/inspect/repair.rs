@@ -530,7 +530,8 @@ impl<'a> Repair<'a> {
             return Ok(());
         }
         let store = self.report.survey.store.unwrap_or(StoreId(0));
-        let (files, _) = CheckpointFiles::open(&*self.folder.disk, &self.folder.path, store)?;
+        let (mut files, _) = CheckpointFiles::open(&*self.folder.disk, &self.folder.path, store)?;
+        files.secure(&*self.folder.disk)?;
         for _ in CHECKPOINT_FILES {
             checkpoint.number += 1;
             files.write(&checkpoint)?;

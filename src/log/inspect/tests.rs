@@ -11,15 +11,16 @@ use super::*;
 use crate::log::batch::{BatchBuilder, Record};
 use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
 use crate::log::io::{Disk, Environment, OpenMode};
-use crate::log::{Log, LogOptions, Partition, Timestamp, TopicSpec};
+use crate::log::{EXTENT_SIZE_LIMIT_BYTES, Log, LogOptions, Partition, Timestamp, TopicSpec};
 
 pub(super) const FOLDER: &str = "/data";
 
 fn options() -> LogOptions {
     LogOptions {
-        batch_size_max_bytes: 6 * 1024,
+        batch_size_max_bytes: 12 * 1024,
         journal_file_size_bytes: 20 * 1024,
-        segment_size_max_bytes: 5 * 1024,
+        extent_size_min_bytes: EXTENT_SIZE_LIMIT_BYTES,
+        segment_size_max_bytes: 20 * 1024,
         ..LogOptions::default()
     }
 }
@@ -61,14 +62,19 @@ pub(super) fn store() -> SimulatedDisk {
         panic!("two partitions")
     };
     append(first, 10, &[b"0", b"1"]);
-    append(first, 30, &[&[7; 4200]]);
+    for _ in 0..4 {
+        append(first, 30, &[&[7; 4200]]);
+    }
     append(first, 20, &[b"3"]);
     append(second, 11, &[b"0"]);
     log.flush().unwrap();
-    append(first, 31, &[&[8; 600], b"5"]);
+    append(first, 31, &[&[8; 4200], b"5"]);
     append(first, 32, &[b"6"]);
     append(&stock.partitions[0], 40, &[b"0", b"1", b"2"]);
+    // A large write asks for a segment to go to, and the next one goes there.
+    append(&stock.partitions[0], 41, &[&[9; 8_400]]);
     log.flush().unwrap();
+    append(&stock.partitions[0], 42, &[&[9; 8_500], b"5"]);
     append(first, 33, &[b"7", b"8"]);
     append(second, 41, &[b"1"]);
     append(first, 34, &[b"9"]);
@@ -120,6 +126,7 @@ pub(super) fn assert_sound(disk: &SimulatedDisk) -> Survey {
 fn a_sound_store_has_no_findings_and_is_counted_whole() {
     let disk = store();
     let found = assert_sound(&disk);
+    assert_eq!(found.journal.extents.len(), 1, "a large write is in the journal");
     let ends: Vec<_> = found
         .partitions
         .iter()
@@ -132,9 +139,9 @@ fn a_sound_store_has_no_findings_and_is_counted_whole() {
         ends,
         [
             (0, None, 0, (0, 2, 2)),
-            (1, Some("orders"), 0, (0, 7, 10)),
+            (1, Some("orders"), 0, (0, 10, 13)),
             (2, Some("orders"), 1, (0, 1, 2)),
-            (3, Some("stock"), 0, (0, 3, 3)),
+            (3, Some("stock"), 0, (0, 4, 6)),
         ]
     );
     let counted = stat(&folder(&disk)).unwrap();
