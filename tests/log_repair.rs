@@ -12,16 +12,17 @@ use doorbuster::log::batch::{BatchBuilder, Record};
 use doorbuster::log::inspect::repair::{self, RepairReport};
 use doorbuster::log::inspect::{Access, DataFolder, survey};
 use doorbuster::log::io::linux::LinuxDisk;
-use doorbuster::log::{Log, LogOptions, Offset, Timestamp, TopicSpec};
+use doorbuster::log::{EXTENT_SIZE_LIMIT_BYTES, Log, LogOptions, Offset, Timestamp, TopicSpec};
 
 const TOPICS: [(&str, u32); 2] = [("orders", 2), ("stock", 1)];
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 
 fn options() -> LogOptions {
     LogOptions {
-        batch_size_max_bytes: 8 * 1024,
-        journal_file_size_bytes: 32 * 1024,
-        segment_size_max_bytes: 6 * 1024,
+        batch_size_max_bytes: 16 * 1024,
+        journal_file_size_bytes: 48 * 1024,
+        segment_size_max_bytes: 24 * 1024,
+        extent_size_min_bytes: EXTENT_SIZE_LIMIT_BYTES,
         flush_interval: Duration::from_secs(3_600),
         plain_writes: true,
         ..LogOptions::default()
@@ -30,7 +31,13 @@ fn options() -> LogOptions {
 
 fn value(topic: &str, partition: usize, offset: u64) -> Vec<u8> {
     let mut value = format!("{topic}-{partition} at {offset} ").into_bytes();
-    value.resize(value.len() + (offset as usize % 5) * 200, b'.');
+    // Some are large writes, which go straight to their segment.
+    let padding = if offset % 6 == 5 {
+        9_000
+    } else {
+        (offset as usize % 6) * 200
+    };
+    value.resize(value.len() + padding, b'.');
     value
 }
 

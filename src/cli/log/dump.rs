@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use doorbuster::log::Offset;
 use doorbuster::log::batch::records;
-use doorbuster::log::inspect::dump::{self, DumpedBatch};
-use doorbuster::log::inspect::{DataFolder, JournalGroup};
+use doorbuster::log::inspect::JournalGroup;
+use doorbuster::log::inspect::dump::{Dump, DumpedBatch};
 use serde::Serialize;
 
 use super::{EXIT_DAMAGE, Reading};
@@ -88,15 +88,16 @@ struct RecordReport {
 /// Runs the command.
 pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let folder = arguments.reading.open()?;
+    let dump = Dump::open(&folder)?;
     if arguments.journal {
-        for group in dump::journal(&folder)? {
+        for group in dump.journal() {
             show_group(group, arguments.reading.place.json)?;
         }
         return Ok(ExitCode::SUCCESS);
     }
     let mut is_damaged = false;
-    for (index, id) in dump::partitions(&folder, arguments.topic.as_deref(), arguments.partition)? {
-        is_damaged |= show_partition(arguments, &folder, index, id)?;
+    for (index, id) in dump.partitions(arguments.topic.as_deref(), arguments.partition)? {
+        is_damaged |= show_partition(arguments, &dump, index, id)?;
     }
     Ok(if is_damaged {
         output::status(&"damage was passed over; run `doorbuster log verify`");
@@ -109,12 +110,12 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 /// Shows one partition; true if it is damaged.
 fn show_partition(
     arguments: &Arguments,
-    folder: &DataFolder,
+    dump: &Dump<'_>,
     index: u32,
     id: doorbuster::log::PartitionId,
 ) -> anyhow::Result<bool> {
     let mut shown = Ok(());
-    let problems = dump::batches(folder, id, Offset(arguments.from), |batch| {
+    let problems = dump.batches(id, Offset(arguments.from), |batch| {
         if shown.is_ok() {
             shown = show_batch(arguments, index, &batch);
         }
@@ -122,10 +123,10 @@ fn show_partition(
     shown.map(|()| !problems.is_empty())
 }
 
-fn show_group(group: JournalGroup, json: bool) -> anyhow::Result<()> {
+fn show_group(group: &JournalGroup, json: bool) -> anyhow::Result<()> {
     let report = GroupReport {
         schema: "doorbuster.log-group.v1",
-        file: group.file,
+        file: group.file.clone(),
         position: group.position,
         incarnation: group.incarnation,
         lsn: group.lsn,

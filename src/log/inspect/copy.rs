@@ -6,8 +6,7 @@
 use std::path::Path;
 
 use super::adopt::{Target, create_topics};
-use super::dump;
-use super::survey::{Depth, survey_to};
+use super::dump::Dump;
 use super::{DataFolder, InspectError, Severity};
 use crate::log::TopicSpec;
 use crate::log::io::Environment;
@@ -51,9 +50,8 @@ pub fn copy(
         let path = target.to_path_buf();
         return Err(InspectError::TargetExists { path });
     }
-    let found = survey_to(folder, Depth::Outline)?;
-    if let Some(finding) = found
-        .findings
+    let mut dump = Dump::open(folder)?;
+    if let Some(finding) = std::mem::take(&mut dump.outline.findings)
         .into_iter()
         .find(|finding| finding.problem.severity() > Severity::Derived)
     {
@@ -62,6 +60,7 @@ pub fn copy(
             problem: Box::new(finding.problem),
         });
     }
+    let found = &dump.outline;
     for topic in topics {
         if !found.catalog.topics.contains_key(topic) {
             let topic = topic.clone();
@@ -93,7 +92,7 @@ pub fn copy(
         let log_start = found.partitions.get(from).map(|partition| partition.log_start);
         let taken = target.fill(*to, log_start.unwrap_or_default(), |draft| {
             let mut taken = Ok(());
-            let problems = dump::batches(folder, *from, log_start.unwrap_or_default(), |batch| {
+            let problems = dump.batches(*from, log_start.unwrap_or_default(), |batch| {
                 if taken.is_ok() {
                     taken = draft.push(&batch.header, &batch.bytes);
                 }
