@@ -23,7 +23,7 @@ fn options() -> LogOptions {
         journal_file_size_bytes: 48 * 1024,
         segment_size_max_bytes: 24 * 1024,
         extent_size_min_bytes: EXTENT_SIZE_LIMIT_BYTES,
-        flush_interval: Duration::from_secs(3_600),
+        flush_interval: Duration::from_hours(1),
         plain_writes: true,
         ..LogOptions::default()
     }

@@ -16,7 +16,7 @@ fn options() -> LogOptions {
         batch_size_max_bytes: 4096,
         journal_file_size_bytes: 16 * 1024,
         segment_size_max_bytes: 400,
-        flush_interval: Duration::from_secs(3_600),
+        flush_interval: Duration::from_hours(1),
         plain_writes: true,
         ..LogOptions::default()
     }

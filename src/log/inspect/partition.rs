@@ -276,13 +276,17 @@ impl Scanner<'_> {
         used.sort_by_key(|(_, range)| range.start);
         let file = self.folder.relative(path);
         let mut position = start;
-        for range in used.into_iter().map(|(_, range)| range.clone()).chain([end..end]) {
-            if position < range.start {
-                let (file, range) = (file.clone(), position..range.start);
+        let mut free = |range: Range<u64>| {
+            if !range.is_empty() {
+                let file = file.clone();
                 self.free.push(FreeArea { file, range });
             }
+        };
+        for (_, range) in used {
+            free(position..range.start);
             position = position.max(range.end);
         }
+        free(position..end);
         Ok(())
     }
 
