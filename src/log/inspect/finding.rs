@@ -169,9 +169,6 @@ pub enum Problem {
         /// Why.
         what: String,
     },
-    /// A segment lies where the partition has none.
-    #[error("the segment belongs to nothing")]
-    StraySegment,
     /// The folder belongs to no partition of the catalog; the log removes it when it starts.
     #[error("the folder belongs to no topic")]
     StrayFolder,
@@ -209,7 +206,6 @@ impl Problem {
             Problem::Unreadable { .. } => "unreadable",
             Problem::Index { .. } => "index",
             Problem::Seal { .. } => "seal",
-            Problem::StraySegment => "stray-segment",
             Problem::StrayFolder => "stray-folder",
             Problem::Catalog { .. } => "catalog",
         }
@@ -223,7 +219,6 @@ impl Problem {
             | Problem::Padding { .. }
             | Problem::Index { .. }
             | Problem::Seal { .. }
-            | Problem::StraySegment
             | Problem::OutOfOrder { .. }
             | Problem::LeaderEpoch { .. } => Severity::Derived,
             Problem::JournalHeader | Problem::JournalEnd { .. } | Problem::StrayFolder => Severity::Doubt,
@@ -268,7 +263,6 @@ impl Problem {
             }
             Problem::Padding { .. } => "nothing reads it, but the device changed it: check the device",
             Problem::Index { .. } | Problem::Seal { .. } => "`repair` makes it again",
-            Problem::StraySegment => "the log removes it; `repair` keeps it in quarantine",
             Problem::StrayFolder => {
                 "left over from a deleted topic, or its topic was lost: the log removes it at its next start, \
                  `repair` keeps it in quarantine"

@@ -1,5 +1,6 @@
 //! One segment as it is found: the batches that are intact, and what is wrong between them.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 
@@ -11,6 +12,9 @@ use super::folder::{open_file, read_around};
 use crate::log::Offset;
 use crate::log::batch::{self, BatchError, BatchHeader, HEADER_SIZE_BYTES};
 use crate::log::io::{Disk, File};
+
+/// Read at once. 256 KiB: many small batches.
+const READ_SIZE_BYTES: usize = 256 * 1024;
 
 /// Read at once where batches are searched in damage. 1 MiB.
 const SEARCH_SIZE_BYTES: usize = 1024 * 1024;
@@ -59,6 +63,7 @@ pub(super) fn walk(
         has_holes: bounds.has_holes,
         next_offset: bounds.base_offset,
         position: 0,
+        window: RefCell::default(),
         walk: SegmentWalk::default(),
     };
     while walker.position < walker.end {
@@ -85,6 +90,8 @@ struct Walker<'a> {
     has_holes: bool,
     next_offset: Offset,
     position: u64,
+    /// What was read last, and where it begins.
+    window: RefCell<(u64, Bytes)>,
     walk: SegmentWalk,
 }
 
@@ -186,11 +193,8 @@ impl Walker<'_> {
 
     /// The batch at `position`, if it is intact.
     fn batch_at(&self, position: u64) -> Result<(BatchHeader, Bytes), BatchError> {
-        let mut header_bytes = [0; HEADER_SIZE_BYTES];
-        let found_bytes = (self.end - position).min(usize::MAX as u64) as usize;
-        let read_bytes = found_bytes.min(HEADER_SIZE_BYTES);
-        read_around(self.file, &mut header_bytes[..read_bytes], position);
-        let header = BatchHeader::parse(&header_bytes[..read_bytes])?;
+        let found_bytes = usize::try_from(self.end - position).unwrap_or(usize::MAX);
+        let header = BatchHeader::parse(&self.bytes_at(position, found_bytes.min(HEADER_SIZE_BYTES)))?;
         let expected_bytes = header.size_bytes();
         if expected_bytes > found_bytes {
             return Err(BatchError::Truncated {
@@ -198,10 +202,24 @@ impl Walker<'_> {
                 found_bytes,
             });
         }
-        let mut bytes = vec![0; expected_bytes];
+        let bytes = self.bytes_at(position, expected_bytes);
+        batch::verify(&bytes)?;
+        Ok((header, bytes))
+    }
+
+    /// Bytes before the end, from the window that was read last if they are in it.
+    fn bytes_at(&self, position: u64, size_bytes: usize) -> Bytes {
+        let mut window = self.window.borrow_mut();
+        if let Some(start) = position.checked_sub(window.0)
+            && start + size_bytes as u64 <= window.1.len() as u64
+        {
+            return window.1.slice(start as usize..start as usize + size_bytes);
+        }
+        let wanted = size_bytes.max(READ_SIZE_BYTES) as u64;
+        let mut bytes = vec![0; wanted.min(self.end - position) as usize];
         read_around(self.file, &mut bytes, position);
-        let header = batch::verify(&bytes)?;
-        Ok((header, Bytes::from(bytes)))
+        *window = (position, Bytes::from(bytes));
+        window.1.slice(..size_bytes)
     }
 
     fn problem(&mut self, position: u64, problem: Problem) {

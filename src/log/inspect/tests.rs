@@ -11,7 +11,9 @@ use super::*;
 use crate::log::batch::{BatchBuilder, Record};
 use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
 use crate::log::io::{Disk, Environment, OpenMode};
-use crate::log::{EXTENT_SIZE_LIMIT_BYTES, Log, LogOptions, Partition, Timestamp, TopicSpec};
+use crate::log::{
+    EXTENT_SIZE_LIMIT_BYTES, Log, LogOptions, Offset, Partition, PartitionId, Timestamp, TopicSpec,
+};
 
 pub(super) const FOLDER: &str = "/data";
 
@@ -209,4 +211,37 @@ fn every_flipped_bit_of_segments_and_their_indexes_is_found() {
 #[test]
 fn every_flipped_bit_of_the_identity_and_of_both_checkpoints_is_found() {
     assert!(flip_bits(|file| file.components().count() == 1) > 3_000);
+}
+
+#[test]
+fn a_log_start_that_moved_in_the_journal_is_known_and_no_damage() {
+    let disk = store();
+    let log = open_log(&disk);
+    let orders = log.topic("orders").unwrap().partitions[0].clone();
+    orders.delete_records_before(Offset(4)).unwrap();
+    drop((log, orders));
+    let disk = disk.crash_keeping_none();
+    let found = assert_sound(&disk);
+    let orders = &found.partitions[&PartitionId(1)];
+    assert_eq!((orders.log_start, orders.end), (Offset(4), Offset(13)));
+}
+
+#[test]
+fn the_blocks_of_a_large_write_that_are_damaged_are_told_with_their_offsets() {
+    let disk = store();
+    let (path, range) = assert_sound(&disk).journal.extents.remove(0);
+    flip(&disk, &path, range.start + 100, 1);
+    let found = survey(&folder(&disk)).unwrap();
+    let kinds: Vec<_> = found
+        .findings
+        .iter()
+        .map(|finding| finding.problem.kind())
+        .collect();
+    assert_eq!(kinds, ["extent"]);
+    let lost: Vec<_> = found
+        .lost()
+        .into_iter()
+        .map(|lost| (lost.topic, lost.offsets))
+        .collect();
+    assert_eq!(lost, [(Some("stock".to_owned()), Offset(4)..Offset(6))]);
 }
