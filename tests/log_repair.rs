@@ -11,6 +11,7 @@ use std::time::Duration;
 use doorbuster::log::batch::{BatchBuilder, Record};
 use doorbuster::log::inspect::repair::{self, RepairReport};
 use doorbuster::log::inspect::{Access, DataFolder, survey};
+use doorbuster::log::io::Environment;
 use doorbuster::log::io::linux::LinuxDisk;
 use doorbuster::log::{EXTENT_SIZE_LIMIT_BYTES, Log, LogOptions, Offset, Timestamp, TopicSpec};
 
@@ -61,7 +62,8 @@ fn append(log: &Log, rounds: u64) {
 /// A store with rolled segments and a journal behind the checkpoint, as a killed process leaves it.
 fn store(folder: &Path) -> BTreeMap<(String, usize), u64> {
     let live = folder.join("live");
-    let log = Log::open(&live, options()).unwrap();
+    // Without threads, nothing is written while the folder is copied; dropped, it is not closed.
+    let log = Log::open_in(Environment::machine(true), &live, options()).unwrap();
     for (name, partitions) in TOPICS {
         log.create_topic(name, &TopicSpec::with_partitions(partitions))
             .unwrap();
@@ -71,9 +73,9 @@ fn store(folder: &Path) -> BTreeMap<(String, usize), u64> {
     append(&log, 8);
     log.flush().unwrap();
     append(&log, 3);
-    copy_folder(&live, &folder.join("whole"));
     let ends = ends(&log);
-    log.close().unwrap();
+    drop(log);
+    copy_folder(&live, &folder.join("whole"));
     ends
 }
 

@@ -321,6 +321,9 @@ impl<'a> Repair<'a> {
                     let is_closed = segment.is_closed || has_tail;
                     self.write_indexes(&segment.path, segment.base_offset, segment.size_bytes, is_closed)?;
                 }
+                if is_last {
+                    self.quarantine(SegmentPaths::new(&dir, segment.base_offset).seal);
+                }
                 if is_last && has_tail {
                     self.cuts.push((segment.path.clone(), segment.size_bytes));
                 }
