@@ -1,7 +1,7 @@
 //! The command line: arguments in, exit codes out. One file for each command; `output` alone prints.
 //!
-//! Exit codes: 0 success, 1 a checked negative (a flash sale that came out wrong, a seed with a violation),
-//! 2 usage or failure.
+//! Exit codes: 0 success, 1 a checked negative (a flash sale that came out wrong, a seed with a violation, a
+//! damaged store), 2 usage or failure.
 
 mod bench;
 mod config;
@@ -9,6 +9,7 @@ mod daemon;
 mod descriptors;
 mod flash_sale;
 mod live_view;
+mod log;
 mod output;
 mod serve;
 mod simulate;
@@ -44,6 +45,8 @@ enum Command {
     FlashSale(flash_sale::Arguments),
     /// Measure durable throughput and latency beside what the raw device does
     Bench(bench::Arguments),
+    /// Look into a data folder that no process has open: show, count, check, repair or copy it
+    Log(log::Arguments),
     /// Live many lives of a log on a disk that fails, and check that it lost nothing and told no lie
     Simulate(simulate::Arguments),
 }
@@ -55,6 +58,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::FlashSale(arguments) => flash_sale::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Log(arguments) => log::run(arguments),
         Command::Simulate(arguments) => simulate::run(&arguments),
     });
     match finished {
@@ -105,6 +109,11 @@ mod tests {
             &["doorbuster", "flash-sale", "--rate", "0"],
             &["doorbuster", "flash-sale", "--rate", "NaN"],
             &["doorbuster", "bench"],
+            &["doorbuster", "log"],
+            &["doorbuster", "log", "verify"],
+            &["doorbuster", "log", "dump", "f", "--partition", "0"],
+            &["doorbuster", "log", "copy", "f"],
+            &["doorbuster", "log", "copy", "t", "--from-kafka", "d"],
             &["doorbuster", "simulate", "--seeds", "0"],
             &["doorbuster", "simulate", "--seed", "1", "--from", "2"],
         ] {

@@ -196,6 +196,28 @@ fn decode(bytes: &[u8], store: StoreId) -> Option<Anchor> {
         .copied()
 }
 
+/// The anchor in the bytes of the file, for tools, and the positions of what is not as it was written: copies that
+/// differ from it, and blocks with more in them than a copy.
+pub fn examine(bytes: &[u8], store: StoreId) -> (Option<Anchor>, Vec<u64>) {
+    let newest = decode(bytes, store);
+    let mut wrong: Vec<u64> = Vec::new();
+    for copy in 0..COPY_COUNT {
+        let start = copy * BLOCK_SIZE_BYTES;
+        let block = bytes.get(start..start + BLOCK_SIZE_BYTES);
+        let is_right = block.is_some_and(|block| {
+            let padding = &block[BODY_SIZE_BYTES + size_of::<u32>()..];
+            newest.is_some() && decode_copy(block, store) == newest && padding.iter().all(|byte| *byte == 0)
+        });
+        if !is_right {
+            wrong.push(start as u64);
+        }
+    }
+    if bytes.len() > COPY_COUNT * BLOCK_SIZE_BYTES {
+        wrong.push((COPY_COUNT * BLOCK_SIZE_BYTES) as u64);
+    }
+    (newest, wrong)
+}
+
 fn decode_copy(bytes: &[u8], store: StoreId) -> Option<Anchor> {
     let (mut body, mut crc) = bytes.split_at_checked(BODY_SIZE_BYTES)?;
     if crc.try_get_u32_le().ok()? != crc32fast::hash(body) {

@@ -26,6 +26,10 @@ use super::{Offset, PartitionId, StoreId};
 const MAGIC: u32 = u32::from_le_bytes(*b"DBC1");
 const HEADER_SIZE_BYTES: usize = 12;
 const WRITE: &str = "write";
+
+/// Names of the two files, by the parity of the numbers of the checkpoints in them.
+pub const CHECKPOINT_FILES: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
+
 /// One partition at the checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartitionCheckpoint {
@@ -74,16 +78,23 @@ impl Checkpoint {
         bytes
     }
 
-    fn decode(mut bytes: &[u8], store: StoreId) -> Option<Checkpoint> {
+    fn decode(bytes: &[u8], store: StoreId) -> Option<Checkpoint> {
+        let (found, checkpoint, _) = Checkpoint::decode_any(bytes)?;
+        (found == store).then_some(checkpoint)
+    }
+
+    /// The checkpoint in `bytes` with the store that it belongs to, and how many of the bytes it takes.
+    pub fn decode_any(mut bytes: &[u8]) -> Option<(StoreId, Checkpoint, usize)> {
         if bytes.try_get_u32_le().ok()? != MAGIC {
             return None;
         }
         let length = bytes.try_get_u32_le().ok()? as usize;
         let crc = bytes.try_get_u32_le().ok()?;
         let mut body = bytes.get(..length)?;
-        if crc32fast::hash(body) != crc || body.try_get_u64_le().ok()? != store.0 {
+        if crc32fast::hash(body) != crc {
             return None;
         }
+        let store = StoreId(body.try_get_u64_le().ok()?);
         let mut checkpoint = Checkpoint {
             number: body.try_get_u64_le().ok()?,
             incarnation: body.try_get_u64_le().ok()?,
@@ -107,7 +118,7 @@ impl Checkpoint {
             };
             checkpoint.partitions.insert(id, partition);
         }
-        Some(checkpoint)
+        Some((store, checkpoint, HEADER_SIZE_BYTES + length))
     }
 }
 
@@ -129,7 +140,7 @@ impl CheckpointFiles {
         folder: &Path,
         store: StoreId,
     ) -> Result<(Self, Option<Checkpoint>), CheckpointError> {
-        let paths = ["checkpoint.0", "checkpoint.1"].map(|name| folder.join(name));
+        let paths = CHECKPOINT_FILES.map(|name| folder.join(name));
         let open = |path: &PathBuf| match disk.open(path, OpenMode::ReadWrite) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             opened => opened.map(Some).map_err(io_error("open", path)),

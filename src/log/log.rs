@@ -104,6 +104,20 @@ impl Log {
 
     /// Creates a topic; durable when this returns.
     pub fn create_topic(&self, name: &str, spec: &TopicSpec) -> Result<Arc<Topic>, TopicError> {
+        let random = &self.inner.core.environment.random;
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&random.next_u64().to_be_bytes());
+        id[8..].copy_from_slice(&random.next_u64().to_be_bytes());
+        self.create_topic_with_id(name, spec, TopicId(id))
+    }
+
+    /// [`Log::create_topic`] with an identity that it had elsewhere.
+    pub(super) fn create_topic_with_id(
+        &self,
+        name: &str,
+        spec: &TopicSpec,
+        id: TopicId,
+    ) -> Result<Arc<Topic>, TopicError> {
         if !is_valid_name(name) {
             return Err(TopicError::InvalidName {
                 name: name.to_owned(),
@@ -121,11 +135,8 @@ impl Log {
             });
         }
         let first = *last_partition + 1;
-        let mut id = [0; 16];
-        id[..8].copy_from_slice(&core.environment.random.next_u64().to_be_bytes());
-        id[8..].copy_from_slice(&core.environment.random.next_u64().to_be_bytes());
         let record = TopicRecord {
-            id: TopicId(id),
+            id,
             partitions: (first..first + found).map(PartitionId).collect(),
             configs: spec.configs.clone(),
         };
@@ -137,6 +148,18 @@ impl Log {
             .map(|id| Arc::new(core.empty_partition(*id)))
             .collect();
         Ok(insert_topic(core, name, record, states))
+    }
+
+    /// The topic of that name, created like `spec` if there is none.
+    pub fn topic_or_create(&self, name: &str, spec: &TopicSpec) -> Result<Arc<Topic>, TopicError> {
+        if let Some(topic) = self.topic(name) {
+            return Ok(topic);
+        }
+        match self.create_topic(name, spec) {
+            // Another thread was faster.
+            Err(TopicError::Exists { name }) => self.topic(&name).ok_or(TopicError::Unknown { name }),
+            created => created,
+        }
     }
 
     /// Deletes a topic with its data; durable when this returns.
@@ -273,7 +296,7 @@ fn insert_topic(
 const DURABILITY_CONFIG: &str = "durability";
 
 /// Why a log ends that nothing went wrong with.
-const CLOSED: &str = "the log was closed";
+pub(super) const CLOSED: &str = "the log was closed";
 
 impl Inner {
     fn close(&self) -> Result<(), LogFailed> {

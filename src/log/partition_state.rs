@@ -520,10 +520,14 @@ impl PartitionState {
         std::mem::replace(&mut *lock(&self.direct), space)
     }
 
-    /// Refuses further appends and reads.
+    /// Refuses further appends and reads, and wakes those who wait for more.
     pub fn delete(&self) {
         lock(&self.end).deleted = true;
         self.end_flush(Offset(u64::MAX));
+        let wakers = std::mem::take(&mut lock(&self.waiters).wakers);
+        for (_, waker) in wakers {
+            waker.wake();
+        }
     }
 
     /// Whether the topic was deleted.

@@ -45,11 +45,21 @@ impl Places {
     pub fn of(&self, id: PartitionId) -> SegmentPlace {
         SegmentPlace {
             disk: Arc::clone(&self.disk),
-            dir: self.folder.join(format!("{:010}", id.0)),
+            dir: self.folder.join(folder_name(id)),
             store: self.store,
             partition: id,
             options: self.options,
             cache: Arc::clone(&self.cache),
         }
     }
+}
+
+/// The name of a partition's folder.
+fn folder_name(id: PartitionId) -> String {
+    format!("{:010}", id.0)
+}
+
+/// Where a partition's segments are in the data folder `folder`.
+pub fn partition_folder(folder: &Path, id: PartitionId) -> PathBuf {
+    folder.join(PARTITIONS_FOLDER).join(folder_name(id))
 }

@@ -29,12 +29,12 @@ use super::retained::Retained;
 use super::segment::log_path;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
-const LOCK_FILE: &str = "lock";
-const STORE_FILE: &str = "store";
+pub(super) const LOCK_FILE: &str = "lock";
+pub(super) const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
-const JOURNAL_FOLDER: &str = "journal";
+pub(super) const JOURNAL_FOLDER: &str = "journal";
 const STORE_MAGIC: &[u8; 8] = b"DBSTORE2";
-const STORE_SIZE_BYTES: usize = 20;
+pub(super) const STORE_SIZE_BYTES: usize = 20;
 
 /// Free journal buffers that are kept for the next groups: what one flush at full rate sets free. They go back
 /// to the system when the log is idle.
@@ -509,7 +509,8 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
     }
 }
 
-fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), OpenError> {
+/// Makes file `store`, durably: the folder is a store from then on.
+pub(super) fn write_store(disk: &dyn Disk, folder: &Path, store: StoreId) -> Result<(), OpenError> {
     let (draft, path) = (folder.join(STORE_DRAFT), folder.join(STORE_FILE));
     let mut bytes = STORE_MAGIC.to_vec();
     bytes.extend_from_slice(&store.0.to_le_bytes());
@@ -536,7 +537,8 @@ fn sync_folder(disk: &dyn Disk, folder: &Path) -> Result<(), OpenError> {
     Ok(())
 }
 
-fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
+/// The identity in the bytes of file `store`, if they are intact.
+pub(super) fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
     let (body, crc) = bytes.split_at(STORE_SIZE_BYTES - 4);
     let intact = &body[..8] == STORE_MAGIC && crc == crc32fast::hash(body).to_le_bytes();
     intact.then(|| StoreId(u64::from_le_bytes(std::array::from_fn(|index| body[8 + index]))))

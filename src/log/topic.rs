@@ -14,6 +14,17 @@ pub struct TopicSpec {
     pub configs: BTreeMap<String, String>,
 }
 
+impl TopicSpec {
+    /// That many partitions and no configuration.
+    #[must_use]
+    pub fn with_partitions(partitions: u32) -> TopicSpec {
+        TopicSpec {
+            partitions,
+            ..TopicSpec::default()
+        }
+    }
+}
+
 /// A topic of a [`super::Log`].
 #[derive(Debug)]
 pub struct Topic {

@@ -27,6 +27,18 @@ pub struct Record<'a> {
     pub headers: &'a [(&'a str, &'a [u8])],
 }
 
+impl<'a> Record<'a> {
+    /// A record of a value alone.
+    pub fn of_value(timestamp: Timestamp, value: &'a [u8]) -> Record<'a> {
+        Record {
+            timestamp,
+            key: None,
+            value: Some(value),
+            headers: &[],
+        }
+    }
+}
+
 /// A batch under construction; reusable after [`BatchBuilder::finish`].
 #[derive(Debug)]
 pub struct BatchBuilder {

@@ -6,6 +6,8 @@
 mod builder;
 mod error;
 mod header;
+mod lost;
+mod owned;
 mod stored;
 mod varint;
 mod view;
@@ -14,5 +16,7 @@ pub use builder::{BatchBuilder, Record};
 pub use error::BatchError;
 pub(in crate::log) use header::CRC_COVERS_FROM;
 pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, write_base_offset};
+pub use lost::{absent_records, lost_records};
+pub use owned::{OwnedRecord, OwnedRecords};
 pub use stored::{Place, StoredBatch};
 pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};

@@ -115,6 +115,21 @@ impl<'a> Iterator for Records<'a> {
 }
 
 impl<'a> Records<'a> {
+    /// The iterator at a place that [`Records::into_state`] told: `rest` begins with record `index`.
+    pub(super) fn resume(header: BatchHeader, rest: &'a [u8], index: i32, delta_min: i64) -> Records<'a> {
+        Records {
+            header,
+            rest,
+            index,
+            delta_min,
+        }
+    }
+
+    /// Bytes that are left, the next record's index, and its smallest possible offset delta.
+    pub(super) fn into_state(self) -> (usize, i32, i64) {
+        (self.rest.len(), self.index, self.delta_min)
+    }
+
     fn read_record(&mut self) -> Result<RecordView<'a>, BatchError> {
         let malformed = |rest: &[u8]| BatchError::Record {
             index: self.index,
@@ -156,6 +171,18 @@ impl<'a> Records<'a> {
             value,
             headers,
         })
+    }
+}
+
+impl<'a> RecordHeaders<'a> {
+    /// `count` headers in `bytes`, which were seen to decode.
+    pub(super) fn new(bytes: &'a [u8], count: usize) -> RecordHeaders<'a> {
+        RecordHeaders { rest: bytes, count }
+    }
+
+    /// The bytes of the headers that are left, and how many those are.
+    pub(super) fn into_parts(self) -> (&'a [u8], usize) {
+        (self.rest, self.count)
     }
 }
 

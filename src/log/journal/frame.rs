@@ -42,6 +42,10 @@ pub const HEADER_SIZE_BYTES: usize = 64;
 pub const ENTRY_HEADER_SIZE_BYTES: usize = 16;
 const CRC_POSITION: usize = 60;
 
+/// Bits in which the identity of a damaged frame differs at most from the expected one. 3: the previous frame's
+/// CRC alone differs from a stale frame's in fewer bits once in a million.
+const RESEMBLANCE_BITS_MAX: u32 = 3;
+
 /// The number of a group; the first is 1, so that 0 means "none".
 pub type Lsn = u64;
 
@@ -174,6 +178,26 @@ impl FrameHeader {
         })
     }
 
+    /// Whether `bytes` begin with a frame of this place in the journal that was damaged, or only half written:
+    /// its identity (all but `durable_upto` and what tells of the payload) is this one's but for a few bits. What
+    /// an earlier use of the file left there differs in the LSN, the sequence, and half of the CRC's bits.
+    pub fn resembles(&self, bytes: &[u8]) -> bool {
+        let mut expected = [0; HEADER_SIZE_BYTES];
+        FrameHeader {
+            payload_length: 0,
+            ..*self
+        }
+        .seal(&mut expected);
+        let Some(found) = bytes.get(..HEADER_SIZE_BYTES) else {
+            return false;
+        };
+        let differing = |range: std::ops::Range<usize>| -> u32 {
+            let pairs = expected[range.clone()].iter().zip(&found[range]);
+            pairs.map(|(left, right)| (left ^ right).count_ones()).sum()
+        };
+        differing(0..32) + differing(40..48) <= RESEMBLANCE_BITS_MAX
+    }
+
     /// Bytes that the frame takes in the file, padding included.
     pub fn size_bytes(&self) -> usize {
         (HEADER_SIZE_BYTES + self.payload_length as usize).next_multiple_of(BLOCK_SIZE_BYTES)
@@ -282,33 +306,38 @@ pub fn entries(mut payload: Bytes, entry_count: u32) -> Option<Vec<FrameEntry>> 
     }
     let mut entries = Vec::with_capacity(entry_count as usize);
     for _ in 0..entry_count {
-        if payload.len() < ENTRY_HEADER_SIZE_BYTES {
-            return None;
-        }
-        let partition = PartitionId(payload.get_u32_le());
-        let kind_and_length = payload.get_u32_le();
-        let length = (kind_and_length & LENGTH_MASK) as usize;
-        let offset = Offset(payload.get_u64_le());
-        if payload.len() < length {
-            return None;
-        }
-        let bytes = payload.split_to(length);
-        let content = match kind_and_length >> LENGTH_BITS {
-            kind @ (KIND_BATCH | KIND_BATCH_BEGINS_SEGMENT) => Content::Batch {
-                begins_segment: kind == KIND_BATCH_BEGINS_SEGMENT,
-                bytes,
-            },
-            KIND_EXTENT => Content::Extent(Extent::decode(bytes)?),
-            KIND_START_MOVED if length == 0 => Content::StartMoved,
-            _ => return None,
-        };
-        entries.push(FrameEntry {
-            partition,
-            offset,
-            content,
-        });
+        entries.push(take_entry(&mut payload)?);
     }
     payload.is_empty().then_some(entries)
+}
+
+/// Takes one entry from the front of a payload, as slices of it; none where the lengths do not add up.
+pub fn take_entry(payload: &mut Bytes) -> Option<FrameEntry> {
+    if payload.len() < ENTRY_HEADER_SIZE_BYTES {
+        return None;
+    }
+    let partition = PartitionId(payload.get_u32_le());
+    let kind_and_length = payload.get_u32_le();
+    let length = (kind_and_length & LENGTH_MASK) as usize;
+    let offset = Offset(payload.get_u64_le());
+    if payload.len() < length {
+        return None;
+    }
+    let bytes = payload.split_to(length);
+    let content = match kind_and_length >> LENGTH_BITS {
+        kind @ (KIND_BATCH | KIND_BATCH_BEGINS_SEGMENT) => Content::Batch {
+            begins_segment: kind == KIND_BATCH_BEGINS_SEGMENT,
+            bytes,
+        },
+        KIND_EXTENT => Content::Extent(Extent::decode(bytes)?),
+        KIND_START_MOVED if length == 0 => Content::StartMoved,
+        _ => return None,
+    };
+    Some(FrameEntry {
+        partition,
+        offset,
+        content,
+    })
 }
 
 fn frame_crc(header: &[u8], payload: &[u8]) -> u32 {

@@ -18,6 +18,8 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Waiters {
     wakers: Vec<(Sequence, Waker)>,
+    /// Those that wait for nothing but the end.
+    end_wakers: Vec<Waker>,
     blocked: usize,
     failure: Option<Arc<str>>,
 }
@@ -65,12 +67,30 @@ impl Progress {
             let mut waiters = self.lock();
             waiters.failure.get_or_insert_with(|| Arc::from(reason));
             self.failed.store(true, Ordering::Release);
-            std::mem::take(&mut waiters.wakers)
+            let end_wakers = std::mem::take(&mut waiters.end_wakers);
+            let wakers = std::mem::take(&mut waiters.wakers);
+            wakers.into_iter().map(|(_, waker)| waker).chain(end_wakers)
         };
         self.changed.notify_all();
-        for (_, waker) in wakers {
+        for waker in wakers {
             waker.wake();
         }
+    }
+
+    /// Wakes `waker` when the journal stops; at once if it has.
+    pub fn wake_at_end(&self, waker: &Waker) {
+        let mut waiters = self.lock();
+        if waiters.failure.is_some() {
+            drop(waiters);
+            waker.wake_by_ref();
+        } else if !waiters.end_wakers.iter().any(|known| known.will_wake(waker)) {
+            waiters.end_wakers.push(waker.clone());
+        }
+    }
+
+    /// Forgets a waker of [`Progress::wake_at_end`] whose owner no longer waits.
+    pub fn forget(&self, waker: &Waker) {
+        self.lock().end_wakers.retain(|known| !known.will_wake(waker));
     }
 
     /// Wakes `waker` when `sequence` is durable or the journal has stopped; false if that is so already.

@@ -15,15 +15,15 @@ const SEAL_SUFFIX: &str = ".seal";
 
 /// The files of one segment.
 #[derive(Clone, Debug)]
-pub(super) struct SegmentPaths {
-    pub(super) log: PathBuf,
-    pub(super) offset_index: PathBuf,
-    pub(super) time_index: PathBuf,
-    pub(super) seal: PathBuf,
+pub(in crate::log) struct SegmentPaths {
+    pub(in crate::log) log: PathBuf,
+    pub(in crate::log) offset_index: PathBuf,
+    pub(in crate::log) time_index: PathBuf,
+    pub(in crate::log) seal: PathBuf,
 }
 
 impl SegmentPaths {
-    pub(super) fn new(dir: &Path, base_offset: Offset) -> SegmentPaths {
+    pub(in crate::log) fn new(dir: &Path, base_offset: Offset) -> SegmentPaths {
         let path = |suffix| dir.join(format!("{:0OFFSET_DIGITS$}{suffix}", base_offset.0));
         SegmentPaths {
             log: path(LOG_SUFFIX),
@@ -40,7 +40,7 @@ pub fn log_path(dir: &Path, base_offset: Offset) -> PathBuf {
 }
 
 /// The base offset in the name of a `.log` file; `None` for all other names.
-pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
+pub(in crate::log) fn base_offset_of(name: &str) -> Option<Offset> {
     offset_before(name, LOG_SUFFIX)
 }
 
