@@ -48,7 +48,8 @@ impl Run {
             End::LoseAll => self.disk.crash_keeping_none(),
             End::LoseSome => self.disk.crash_image(self.dice.number()),
         };
-        if end != End::Kill {
+        // A sync that failed loses what was unsynced, as a power cut does.
+        if end != End::Kill || self.disk.faults_fired().of(FaultKind::SyncError) > 0 {
             self.model.lose_power();
         }
         // The image comes first: a process that ends lets its writes in flight arrive.
@@ -87,6 +88,9 @@ impl Run {
                 }
                 Err(error) => {
                     self.note(|| format!("not opened: {}", Chain(&error)));
+                    if self.disk.faults_fired().of(FaultKind::SyncError) > 0 {
+                        self.model.lose_power();
+                    }
                     if self.disk.errors_returned() > errors {
                         // An error that comes once: the next attempt finds everything.
                         self.disk.clear_faults();

@@ -592,7 +592,9 @@ impl Run {
             .find(|batch| batch.max_timestamp >= timestamp)
             .cloned();
         let errors = self.disk.errors_returned();
-        match (handle.batch_at_time(timestamp), expected) {
+        let found = handle.batch_at_time(timestamp);
+        self.look_for_silent_faults();
+        match (found, expected) {
             (Ok(None), None) => Ok(()),
             (Ok(Some(found)), Some(expected)) => {
                 let strangers_of = self.may_refuse.then_some(&self.model);
