@@ -58,7 +58,7 @@ impl Run {
             // Without a preference most would hit what is largest in number, whichever that is.
             let preferred =
                 self.dice
-                    .weighted(&[("", 40), ("journal", 30), ("index", 15), ("checkpoint", 15)]);
+                    .weighted(&[("", 40), ("journal", 30), ("index", 25), ("checkpoint", 15)]);
             let may_touch =
                 |path: &Path| path.starts_with(FOLDER) && path.to_string_lossy().contains(preferred);
             let newest = self.newest_journal_file();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Violation;
 use super::check::Chain;
+use super::copies::Twin;
 use super::dice::Dice;
 use super::model::{Existence, Model, Moment, Trust};
 use super::report::Tally;
@@ -48,6 +49,8 @@ pub(super) struct Run {
     pub(super) backup: Option<SimulatedDisk>,
     /// The disk of a copy that went its own way: where files of another history come from.
     pub(super) copy: Option<SimulatedDisk>,
+    /// A copy that is still appended to, with other content.
+    pub(super) twin: Option<Twin>,
     /// Numbers what is appended, so that no two batches are alike.
     pub(super) stamp: u64,
     pub(super) tally: Tally,
@@ -58,6 +61,8 @@ pub(super) struct Run {
 /// An append on its way.
 pub(super) struct Pending {
     pub(super) append: Append,
+    /// The append of the same size to the twin.
+    pub(super) twin: Option<Append>,
     pub(super) partition: usize,
     pub(super) base: u64,
     pub(super) next: u64,
@@ -128,6 +133,7 @@ impl Run {
             silent_seen: 0,
             backup: None,
             copy: None,
+            twin: None,
             stamp: 0,
             tally: Tally::default(),
             trace: is_traced.then(Vec::new),
@@ -308,6 +314,7 @@ impl Run {
 
     /// Drops the process: what it holds in memory is gone.
     pub(super) fn drop_process(&mut self) {
+        self.end_twin();
         self.pending.clear();
         self.log = None;
         self.is_stopped = false;

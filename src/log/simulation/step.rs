@@ -87,6 +87,10 @@ impl Step {
 impl Run {
     /// Does `step` to the log, the disk and the model; tells if the run ends with it.
     pub(super) fn take(&mut self, step: Step) -> Result<Option<Ended>, Violation> {
+        if !matches!(step, Step::Append | Step::Wait | Step::Read | Step::Probe) {
+            // The twin does nothing but append.
+            self.end_twin();
+        }
         match step {
             Step::CreateTopic => self.create_topic()?,
             Step::DeleteTopic => self.delete_topic()?,
@@ -338,11 +342,13 @@ impl Run {
                     let found = append.base_offset();
                     return Err(Violation::new(format!("a batch got offset {found}, want {base}")));
                 }
+                let twin = self.append_to_twin(partition, &batch);
                 let batch = Batch::new(base, batch, header);
                 let next = batch.next;
                 self.model.partitions[partition].batches.push(batch);
                 self.pending.push(Pending {
                     append,
+                    twin,
                     partition,
                     base,
                     next,
@@ -358,6 +364,7 @@ impl Run {
                 // It claims nothing: nothing is written for it.
                 self.pending.push(Pending {
                     append,
+                    twin: None,
                     partition,
                     base,
                     next,
@@ -434,8 +441,13 @@ impl Run {
             base,
             next,
             enqueued,
+            twin,
         } = pending;
-        match append.wait() {
+        let waited = append.wait();
+        if twin.is_some_and(|twin| twin.wait().is_err()) {
+            self.end_twin();
+        }
+        match waited {
             Ok(offset) if offset == Offset(base) => {
                 if self.is_stopped {
                     return Err(Violation::new(format!(
