@@ -55,6 +55,7 @@ mod log;
 mod options;
 mod partition;
 mod partition_state;
+mod places;
 #[cfg(feature = "planted-bugs")]
 pub mod planted;
 #[cfg(not(feature = "planted-bugs"))]

@@ -11,21 +11,18 @@ use bytes::Bytes;
 use super::batch::{BatchHeader, Place, StoredBatch};
 use super::catalog::METADATA_PARTITION;
 use super::checkpoint::PartitionCheckpoint;
-use super::io::{Disk, FileSlot};
+use super::io::FileSlot;
 use super::journal::{Change, Entry, Queue, QueueFull, Sequence, Target};
 use super::planted::{self, Bug};
 use super::producers::{ProducerTable, Verdict};
-use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentOptions, Segments};
+use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
 use super::{AppendError, Durability, Offset, PartitionId, ReadError, Timestamp};
 
 /// One partition. Its offsets are ordered: log start <= flushed <= high watermark <= end.
 #[derive(Debug)]
 pub struct PartitionState {
-    id: PartitionId,
-    folder: PathBuf,
-    disk: Arc<dyn Disk>,
-    segment_options: SegmentOptions,
+    place: SegmentPlace,
     /// Where the segments end by the checkpoint; none if there was no checkpoint.
     flushed_at_open: Option<FlushedPosition>,
     /// The producers that a scan of the segments found, where there was no checkpoint.
@@ -74,22 +71,9 @@ struct Waiters {
     blocked: usize,
 }
 
-/// Where a partition lives and how its segments are cut.
-#[derive(Debug)]
-pub struct PartitionPlace {
-    /// The partition's number.
-    pub id: PartitionId,
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The disk of the folder.
-    pub disk: Arc<dyn Disk>,
-    /// How segments are cut.
-    pub segment_options: SegmentOptions,
-}
-
 impl PartitionState {
     /// A partition without any data.
-    pub fn empty(place: PartitionPlace) -> PartitionState {
+    pub fn empty(place: SegmentPlace) -> PartitionState {
         let flushed = FlushedPosition {
             segment: Offset::ZERO,
             position: 0,
@@ -105,7 +89,7 @@ impl PartitionState {
     }
 
     /// A partition as a checkpoint left it.
-    pub fn at_checkpoint(place: PartitionPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
+    pub fn at_checkpoint(place: SegmentPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
         let PartitionCheckpoint {
             log_start,
             flushed,
@@ -115,13 +99,8 @@ impl PartitionState {
     }
 
     /// A partition without a checkpoint: its segments are scanned for their end and their producers.
-    pub fn scanned(place: PartitionPlace) -> Result<PartitionState, SegmentError> {
-        let segments = Segments::open(
-            Arc::clone(&place.disk),
-            place.folder.clone(),
-            None,
-            place.segment_options,
-        )?;
+    pub fn scanned(place: SegmentPlace) -> Result<PartitionState, SegmentError> {
+        let segments = Segments::open(place.clone(), None)?;
         let (log_start, end) = (segments.first_offset(), segments.flushed());
         let mut producers = ProducerTable::default();
         let mut next = log_start;
@@ -140,17 +119,14 @@ impl PartitionState {
     }
 
     fn new(
-        place: PartitionPlace,
+        place: SegmentPlace,
         log_start: Offset,
         flushed_at_open: Option<FlushedPosition>,
         end: FlushedPosition,
         producers: ProducerTable,
     ) -> PartitionState {
         PartitionState {
-            id: place.id,
-            folder: place.folder,
-            disk: place.disk,
-            segment_options: place.segment_options,
+            place,
             flushed_at_open,
             scanned_producers: ProducerTable::default(),
             log_start: AtomicU64::new(log_start.0),
@@ -176,12 +152,12 @@ impl PartitionState {
 
     /// The partition's number.
     pub fn id(&self) -> PartitionId {
-        self.id
+        self.place.partition
     }
 
     /// The partition's folder, which need not exist.
     pub fn folder(&self) -> &PathBuf {
-        &self.folder
+        &self.place.dir
     }
 
     /// First readable offset.
@@ -228,7 +204,7 @@ impl PartitionState {
         }
         let next_offset = base_offset.plus(header.record_count as u64);
         let mut cursor = end.cursor;
-        let segment_size_max_bytes = self.segment_options.segment_size_max_bytes;
+        let segment_size_max_bytes = self.place.options.segment_size_max_bytes;
         let place = cursor.take(base_offset, next_offset, batch.len(), segment_size_max_bytes);
         let change = Change::Append(StoredBatch {
             base_offset,
@@ -277,7 +253,7 @@ impl PartitionState {
     fn entry(self: &Arc<Self>, change: Change) -> Entry<Arc<PartitionState>> {
         Entry {
             target: Arc::clone(self),
-            partition: self.id,
+            partition: self.id(),
             change,
         }
     }
@@ -475,12 +451,7 @@ impl PartitionState {
         }
         let _opening = lock(&self.opening_segments);
         if self.segments.get().is_none() {
-            let segments = Segments::open(
-                Arc::clone(&self.disk),
-                self.folder.clone(),
-                self.flushed_at_open,
-                self.segment_options,
-            )?;
+            let segments = Segments::open(self.place.clone(), self.flushed_at_open)?;
             return Ok(self.segments.get_or_init(|| segments));
         }
         Ok(self
@@ -544,9 +515,10 @@ impl PartitionState {
         std::mem::replace(&mut *lock(&self.direct), space)
     }
 
-    /// Refuses further appends.
+    /// Refuses further appends and reads.
     pub fn delete(&self) {
         lock(&self.end).deleted = true;
+        self.end_flush(Offset(u64::MAX));
     }
 
     /// Whether the topic was deleted.
@@ -559,7 +531,7 @@ impl Target for Arc<PartitionState> {
     fn direct_slot(&self, place: Place, end: u64) -> Option<FileSlot> {
         let space = self.direct_space();
         let fitting = space.filter(|space| space.segment == place.segment && end <= space.end);
-        if fitting.is_none() && self.id != METADATA_PARTITION {
+        if fitting.is_none() && self.id() != METADATA_PARTITION {
             self.wants_direct.store(true, Ordering::Release);
         }
         fitting.map(|space| space.slot)

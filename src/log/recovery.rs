@@ -22,16 +22,16 @@ use super::io::{Disk, DurableWriter, Environment, OpenMode};
 use super::journal::frame::{Content, FrameEntry};
 use super::journal::{Extent, JournalFiles, Replay, WRITES_IN_FLIGHT_MAX, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
-use super::partition_state::{PartitionPlace, PartitionState};
+use super::partition_state::PartitionState;
+use super::places::{PARTITIONS_FOLDER, Places};
 use super::planted::{self, Bug};
-use super::segment::{SegmentOptions, log_path};
+use super::segment::log_path;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
 const LOCK_FILE: &str = "lock";
 const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
 const JOURNAL_FOLDER: &str = "journal";
-const PARTITIONS_FOLDER: &str = "partitions";
 const STORE_MAGIC: &[u8; 8] = b"DBSTORE2";
 const STORE_SIZE_BYTES: usize = 20;
 
@@ -84,6 +84,7 @@ pub fn open(
         checkpoint_files.secure(&*disk)?;
     }
     let mut anchor = AnchorFile::open(&*disk, folder, store, options.accept_lost_writes)?;
+    let places = Places::new(Arc::clone(&disk), folder, store, &options);
     let is_intact = |partition: PartitionId, first: Offset, extent: &Extent| {
         let known = checkpoint
             .as_ref()
@@ -92,7 +93,7 @@ pub fn open(
         if is_known || planted::is(Bug::BelieveExtents) {
             return Ok(true);
         }
-        extent_reader::is_intact(&*disk, &partition_folder(folder, partition), first, extent)
+        extent_reader::is_intact(&*disk, &places.of(partition).dir, first, extent)
     };
     let mut found = replay(
         &*disk,
@@ -119,9 +120,7 @@ pub fn open(
         + 1;
 
     let opening = Opening {
-        disk: &disk,
-        folder,
-        options: &options,
+        places: &places,
         checkpoint: checkpoint.as_ref(),
     };
     let entries = std::mem::take(&mut found.entries);
@@ -189,6 +188,7 @@ pub fn open(
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,
         folder: folder.to_path_buf(),
+        places,
         options,
         files,
         pool,
@@ -212,21 +212,19 @@ pub fn open(
 impl Core {
     /// A partition that has no data yet.
     pub(super) fn empty_partition(&self, id: PartitionId) -> PartitionState {
-        PartitionState::empty(place(&self.environment.disk, &self.folder, self.options(), id))
+        PartitionState::empty(self.places.of(id))
     }
 }
 
 struct Opening<'a> {
-    disk: &'a Arc<dyn Disk>,
-    folder: &'a Path,
-    options: &'a LogOptions,
+    places: &'a Places,
     checkpoint: Option<&'a Checkpoint>,
 }
 
 impl Opening<'_> {
     /// The partition as its segments hold it.
     fn partition(&self, id: PartitionId) -> Result<Arc<PartitionState>, OpenError> {
-        let place = place(self.disk, self.folder, self.options, id);
+        let place = self.places.of(id);
         let state = match self.checkpoint.map(|checkpoint| checkpoint.partitions.get(&id)) {
             Some(Some(checkpoint)) => PartitionState::at_checkpoint(place, checkpoint),
             Some(None) => PartitionState::empty(place),
@@ -287,23 +285,6 @@ impl Opening<'_> {
         }
         Ok(checkpoint)
     }
-}
-
-fn place(disk: &Arc<dyn Disk>, folder: &Path, options: &LogOptions, id: PartitionId) -> PartitionPlace {
-    let segment_options = SegmentOptions {
-        segment_size_max_bytes: options.segment_size_max_bytes,
-        ..SegmentOptions::default()
-    };
-    PartitionPlace {
-        id,
-        folder: partition_folder(folder, id),
-        disk: Arc::clone(disk),
-        segment_options,
-    }
-}
-
-fn partition_folder(folder: &Path, id: PartitionId) -> PathBuf {
-    folder.join(PARTITIONS_FOLDER).join(format!("{:010}", id.0))
 }
 
 /// What the journal gave back to the partitions.

@@ -8,23 +8,37 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod cache;
+mod chunks;
 mod cursor;
 mod error;
+mod file;
 mod headers;
 mod indexes;
 mod load;
 mod open;
 mod paths;
+mod place;
 mod scan;
+mod seal;
+mod sealing;
 mod segments;
 #[cfg(test)]
 mod tests;
+mod unsealed;
+mod verify;
+mod walk;
 mod writer;
 
+pub use cache::{OPEN_SEGMENTS_MAX, SegmentCache};
+pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
 pub use cursor::Cursor;
 pub use error::{FileOperation, SegmentError};
 pub use paths::log_path;
+pub use place::SegmentPlace;
+pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
+pub use verify::{FINDINGS_MAX, SegmentReport, Verification, verify_active, verify_closed, verify_partition};
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
 

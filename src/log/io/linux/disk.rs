@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::process::{Resource, getrlimit};
 
 use super::super::aligned::BufferPool;
 use super::super::{Disk, DurableWriter, File, Lock, OpenMode};
@@ -49,6 +50,13 @@ impl Disk for LinuxDisk {
     fn size_bytes(&self, path: &Path) -> io::Result<u64> {
         let found = rustix::fs::statvfs(path)?;
         Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    }
+
+    fn open_files_max(&self) -> usize {
+        let limit = getrlimit(Resource::Nofile).current;
+        limit
+            .and_then(|limit| limit.try_into().ok())
+            .unwrap_or(usize::MAX)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
