@@ -3,7 +3,7 @@
 use doorbuster::log::simulation::{Hunt, hunt_all};
 
 /// Seeds in which a bug must show itself.
-const SEEDS_MAX: u64 = 6_000;
+const SEEDS_MAX: u64 = 100_000;
 
 #[test]
 fn every_planted_bug_is_found() {

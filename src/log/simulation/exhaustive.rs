@@ -6,6 +6,7 @@
 //! pending, and with all subsets where there are few.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -63,8 +64,19 @@ pub struct ExhaustiveReport {
     pub images: u64,
     /// Seconds.
     pub seconds: f64,
-    /// The first workload in which something was wrong, with the operation of the disk.
-    pub failure: Option<(Vec<Operation>, u64, Violation)>,
+    /// A workload in which something was wrong.
+    pub failure: Option<ExhaustiveFailure>,
+}
+
+/// A workload in which the log did what it must not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExhaustiveFailure {
+    /// Its operations.
+    pub workload: Vec<Operation>,
+    /// The operation of the disk at which the power was cut.
+    pub cut: u64,
+    /// What happened.
+    pub violation: Violation,
 }
 
 /// Runs every workload of up to `length` operations.
@@ -104,7 +116,11 @@ fn work<'a>(workloads: impl Iterator<Item = &'a Vec<Operation>>) -> ExhaustiveRe
     for workload in workloads {
         report.workloads += 1;
         if let Err((cut, violation)) = check(workload, &mut report) {
-            report.failure = Some((workload.clone(), cut, violation));
+            report.failure = Some(ExhaustiveFailure {
+                workload: workload.clone(),
+                cut,
+                violation,
+            });
             break;
         }
     }
@@ -314,6 +330,21 @@ impl Life {
             step_bytes: 1 << 20,
         };
         verify(&log, &self.model, terms).map(drop)
+    }
+}
+
+impl fmt::Display for ExhaustiveReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "workloads    {} in {:.1} s", self.workloads, self.seconds)?;
+        writeln!(f, "power cuts   {}, images recovered {}", self.cuts, self.images)?;
+        match &self.failure {
+            None => write!(f, "violations   0"),
+            Some(failure) => write!(
+                f,
+                "violations   {:?}, cut at operation {}: {}",
+                failure.workload, failure.cut, failure.violation
+            ),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ mod run;
 mod shape;
 mod step;
 
-pub use exhaustive::{ExhaustiveReport, Operation, exhaust};
+pub use exhaustive::{ExhaustiveFailure, ExhaustiveReport, Operation, exhaust};
 pub use many::{Settings, simulate};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Hunt, hunt_all};

@@ -49,7 +49,7 @@ impl Run {
             End::LoseSome => self.disk.crash_image(self.dice.number()),
         };
         // A sync that failed loses what was unsynced, as a power cut does.
-        if end != End::Kill || self.disk.faults_fired().of(FaultKind::SyncError) > 0 {
+        if end != End::Kill || self.disk.errors_returned() > 0 {
             self.model.lose_power();
         }
         // The image comes first: a process that ends lets its writes in flight arrive.
@@ -88,10 +88,8 @@ impl Run {
                 }
                 Err(error) => {
                     self.note(|| format!("not opened: {}", Chain(&error)));
-                    if self.disk.faults_fired().of(FaultKind::SyncError) > 0 {
-                        self.model.lose_power();
-                    }
                     if self.disk.errors_returned() > errors {
+                        self.model.lose_power();
                         // An error that comes once: the next attempt finds everything.
                         self.disk.clear_faults();
                         self.disk.set_capacity(u64::MAX);
