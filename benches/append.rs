@@ -109,6 +109,16 @@ fn append(c: &mut Criterion) {
         },
         Load {
             partitions: 1,
+            in_flight: 8,
+            records_per_batch: 1024,
+        },
+        Load {
+            partitions: 8,
+            in_flight: 8,
+            records_per_batch: 1024,
+        },
+        Load {
+            partitions: 1,
             in_flight: 4,
             records_per_batch: 4096,
         },

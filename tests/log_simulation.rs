@@ -366,6 +366,9 @@ impl Disk for LyingDisk {
     fn sync_dir(&self, path: &Path) -> std::io::Result<()> {
         self.disk.sync_dir(path)
     }
+    fn sync_all(&self, path: &Path) -> std::io::Result<()> {
+        self.disk.sync_all(path)
+    }
     fn lock(&self, path: &Path) -> std::io::Result<Box<dyn Lock>> {
         self.disk.lock(path)
     }

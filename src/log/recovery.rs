@@ -25,6 +25,7 @@ use super::log::{LogStatus, OpenError};
 use super::partition_state::PartitionState;
 use super::places::{PARTITIONS_FOLDER, Places};
 use super::planted::{self, Bug};
+use super::retained::Retained;
 use super::segment::log_path;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
@@ -178,11 +179,13 @@ pub fn open(
     let direct = DirectSegments::new(Arc::clone(&device), Arc::clone(&retired_slots));
     let core = Core::new(CoreParts {
         flusher: Flusher::new(
+            Arc::clone(&disk),
+            folder.to_path_buf(),
             checkpoint_files,
             checkpoint,
             anchor,
             direct,
-            options.tail_retained_max_bytes,
+            Retained::new(options.tail_retained_max_bytes),
         ),
         retired_slots,
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),

@@ -1,10 +1,23 @@
 //! `doorbuster bench`: durable throughput and latency, beside what the raw device does in the same run.
+//!
+//! Every command measures the machine's own limit with the same calls in the same run, repeats everything, and
+//! reports medians with their spread and the ratios to the limit.
 
 mod append;
+mod cold;
 mod device;
+mod device_read;
 mod folder;
+mod follow;
+mod load;
+mod memory;
+mod open;
+mod open_child;
+mod read;
 mod reserve;
 mod samples;
+mod tail;
+mod written;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -24,8 +37,17 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Work {
-    /// Append records to the log: large batches from several writers, and one small record at a time
+    /// Append records to the log: large batches, single records, many writers, many partitions
     Append(append::Arguments),
+    /// Read a partition from its start to its end, first cold and then warm
+    Read(read::Arguments),
+    /// Append at full load, without and with a reader that follows the end
+    Tail(tail::Arguments),
+    /// Open a large log after it was killed under load, and after it was closed
+    Open(open::Arguments),
+    /// Work of `open` in a process of its own
+    #[command(hide = true)]
+    OpenChild(open_child::Arguments),
     /// Reserve units: batches of 1,000 with several in flight, and one reservation at a time
     Reserve(reserve::Arguments),
 }
@@ -49,6 +71,10 @@ pub struct Place {
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     match arguments.work {
         Work::Append(arguments) => append::run(&arguments)?,
+        Work::Read(arguments) => read::run(&arguments)?,
+        Work::Tail(arguments) => tail::run(&arguments)?,
+        Work::Open(arguments) => open::run(&arguments)?,
+        Work::OpenChild(arguments) => open_child::run(&arguments)?,
         Work::Reserve(arguments) => reserve::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)

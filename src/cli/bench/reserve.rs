@@ -14,7 +14,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Place;
-use super::device::{self, DeviceFigures};
+use super::device::{self, DeviceFigures, Probe};
 use super::folder::ScratchFolder;
 use super::samples::Samples;
 use crate::cli::output;
@@ -98,7 +98,7 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<()> {
 }
 
 fn measure(folder: &Path, reservations: u64) -> anyhow::Result<Run> {
-    let device = device::measure(folder)?;
+    let device = device::measure(folder, Probe::default())?;
     let log = Log::open(folder.join("log"), LogOptions::default()).context("opening the log")?;
     let inventory = Inventory::open(&log, InventoryOptions::default()).context("opening the shard")?;
     inventory.receive(Uuid::from_u128(1), SKU, u32::MAX)?;
@@ -189,9 +189,9 @@ impl Report {
             alone_per_second: of(|run| run.alone_per_second),
             alone_p50_us: of(|run| run.alone.p50 as f64),
             alone_p99_us: of(|run| run.alone.p99 as f64),
-            device_p50_us: of(|run| run.device.block_p50_us),
-            device_p99_us: of(|run| run.device.block_p99_us),
-            latency_ratio: of(|run| run.alone.p50 as f64 / run.device.block_p50_us),
+            device_p50_us: of(|run| run.device.block.p50 as f64),
+            device_p99_us: of(|run| run.device.block.p99 as f64),
+            latency_ratio: of(|run| run.alone.p50 as f64 / run.device.block.p50 as f64),
             device_megabytes_per_second: of(|run| run.device.large_megabytes_per_second),
         }
     }

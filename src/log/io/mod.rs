@@ -50,6 +50,9 @@ pub trait Disk: Send + Sync + fmt::Debug {
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
     /// Makes the entries of a folder durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// Makes everything durable that was written to the filesystem of `path`: files, lengths and folders. One call
+    /// for thousands of files.
+    fn sync_all(&self, path: &Path) -> io::Result<()>;
     /// Takes the exclusive lock of `path` for as long as the returned guard lives.
     ///
     /// # Errors

@@ -12,9 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::SegmentError;
 
-/// Most segments that are open at a time by default. 4,096: more than are read or written at the same time, and
-/// with two descriptors each far below what Linux gives a service.
-pub const OPEN_SEGMENTS_MAX: usize = 4_096;
+/// Most segments that are open at a time by default. 16,384: the design's ten thousand partitions, all of which may
+/// be written between two flushes, and some readers.
+pub const OPEN_SEGMENTS_MAX: usize = 16_384;
 
 /// Fewest that are allowed. Below, two readers take turns in opening files.
 const OPEN_SEGMENTS_MIN: usize = 8;
@@ -252,6 +252,9 @@ mod tests {
     #[test]
     fn few_descriptors_mean_few_open_segments() {
         let limit = |descriptors| SegmentCache::fitted_to(descriptors, OPEN_SEGMENTS_MAX).limit;
-        assert_eq!([0, 1_024, 1 << 20, usize::MAX].map(limit), [8, 128, 4_096, 4_096]);
+        assert_eq!(
+            [0, 1_024, 1 << 20, usize::MAX].map(limit),
+            [8, 128, 16_384, 16_384]
+        );
     }
 }

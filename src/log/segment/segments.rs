@@ -169,7 +169,13 @@ impl Segments {
     /// # Errors
     /// After a failed sync, every further append and sync fails: what the sync lost cannot be told.
     pub fn sync(&self) -> Result<(), SegmentError> {
-        self.writer().sync(self)
+        self.writer().sync(self, false)
+    }
+
+    /// Like [`Segments::sync`] after [`crate::log::io::Disk::sync_all`], which made durable what was appended before
+    /// it: only what follows from it is left to do.
+    pub fn sync_rest(&self) -> Result<(), SegmentError> {
+        self.writer().sync(self, true)
     }
 
     /// Makes the last segment ready for direct writes up to `end`, durable with the next [`Segments::sync`];

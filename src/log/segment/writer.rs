@@ -117,8 +117,15 @@ impl Writer {
         self.make_room(segments)
     }
 
-    pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+    /// Makes everything durable that was appended; with `data_is_synced` all that was written is already.
+    pub(super) fn sync(&mut self, segments: &Segments, data_is_synced: bool) -> Result<(), SegmentError> {
         self.check_sync(&segments.place)?;
+        if data_is_synced {
+            self.distrusted.clear();
+            self.unsynced.clear();
+            self.written = None;
+            self.is_folder_dirty = false;
+        }
         let mut result = self.sync_files(segments);
         if planted::is(Bug::RetryFailedSync) && result.is_err() {
             result = self.sync_files(segments);

@@ -5,8 +5,8 @@ use std::io::{self, IoSlice, Read, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
@@ -27,6 +27,9 @@ const BUFFERS_PER_WRITE_MAX: usize = 1024;
 pub struct LinuxDisk {
     plain_writes: bool,
     staging: Arc<BufferPool>,
+    /// The folder, opened before anything was written in it: syncfs(2) reports the errors of write-back since then,
+    /// also of files that are closed.
+    witness: Mutex<Option<fs::File>>,
 }
 
 impl Default for LinuxDisk {
@@ -42,6 +45,7 @@ impl LinuxDisk {
         LinuxDisk {
             plain_writes,
             staging: BufferPool::new(2 * STAGING_SIZE_BYTES),
+            witness: Mutex::default(),
         }
     }
 }
@@ -106,6 +110,17 @@ impl Disk for LinuxDisk {
         fs::File::open(path)?.sync_all()
     }
 
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        let mut witness = self.witness.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = match witness.take() {
+            Some(file) => file,
+            None => fs::File::open(path)?,
+        };
+        let synced = rustix::fs::syncfs(&file);
+        *witness = Some(file);
+        Ok(synced?)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut file = fs::OpenOptions::new()
             .read(true)
@@ -123,6 +138,10 @@ impl Disk for LinuxDisk {
                 return Err(io::Error::new(io::ErrorKind::WouldBlock, message));
             }
             Err(fs::TryLockError::Error(error)) => return Err(error),
+        }
+        if let Some(folder) = path.parent() {
+            let witness = fs::File::open(folder)?;
+            *self.witness.lock().unwrap_or_else(PoisonError::into_inner) = Some(witness);
         }
         file.set_len(0)?;
         writeln!(file, "{}", std::process::id())?;

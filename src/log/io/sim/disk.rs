@@ -271,6 +271,18 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn sync_all(&self, path: &Path) -> io::Result<()> {
+        let mut machine = self.machine();
+        let silent = machine.begin_whole()?;
+        machine.resolve(path)?;
+        if silent == Some(Fault::LostFlush) {
+            machine.fired.add(FaultKind::LostFlush);
+        } else {
+            machine.sync_all();
+        }
+        Ok(())
+    }
+
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let mut machine = self.machine();
         machine.check_power()?;

@@ -248,6 +248,17 @@ impl Machine {
         }
     }
 
+    /// Makes all files and folders durable as they are.
+    pub(super) fn sync_all(&mut self) {
+        for node in &mut self.nodes {
+            match node {
+                Node::File(file) => file.sync(),
+                Node::Folder(folder) => folder.sync(),
+            }
+        }
+        self.unsynced.clear();
+    }
+
     /// Gives a file the blocks up to `end`, or fails when the disk is full.
     pub(super) fn reserve(&mut self, node: NodeId, end: u64) -> io::Result<()> {
         let allocated_bytes = whole_blocks(end);
