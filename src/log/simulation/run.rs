@@ -45,6 +45,8 @@ pub(super) struct Run {
     /// The disk's errors when the log was opened, and its silent faults when they were last looked at.
     pub(super) errors_at_open: u64,
     pub(super) silent_seen: u64,
+    /// Whether the last recovery read something that is not on the disk.
+    pub(super) is_misread: bool,
     /// An earlier state of the disk: where stale files come from.
     pub(super) backup: Option<SimulatedDisk>,
     /// The disk of a copy that went its own way: where files of another history come from.
@@ -131,6 +133,7 @@ impl Run {
             is_stopped: false,
             errors_at_open: 0,
             silent_seen: 0,
+            is_misread: false,
             backup: None,
             copy: None,
             twin: None,
