@@ -252,7 +252,7 @@ impl Run {
     }
 
     fn append_some(&mut self) -> Result<(), Violation> {
-        for _ in 0..1 + self.dice.below(4) {
+        for _ in 0..=self.dice.below(4) {
             let Some(partition) = self.pick_partition() else {
                 return Ok(());
             };
