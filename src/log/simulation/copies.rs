@@ -29,7 +29,7 @@ impl Run {
         if self.backup.is_none() || self.dice.chance(20) {
             self.backup = Some(self.disk.crash_keeping_none());
         }
-        if self.trust == Trust::Everything && self.dice.chance(30) {
+        if self.trust == Trust::Everything && self.dice.chance(60) {
             let disk = self.disk.crash_keeping_none();
             self.twin = self.open_on(&disk).ok().map(|log| Twin { log, disk });
         }

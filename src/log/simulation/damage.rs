@@ -34,7 +34,7 @@ impl Run {
             (AtRest::Somewhere, 35),
             (AtRest::Stale, 5),
             (AtRest::Foreign, 5),
-            (AtRest::Diverged, 8),
+            (AtRest::Diverged, 20),
             (AtRest::SegmentWithoutCheckpoint, 6),
         ]);
         match kind {
