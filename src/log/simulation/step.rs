@@ -87,7 +87,16 @@ impl Step {
 impl Run {
     /// Does `step` to the log, the disk and the model; tells if the run ends with it.
     pub(super) fn take(&mut self, step: Step) -> Result<Option<Ended>, Violation> {
-        if !matches!(step, Step::Append | Step::Wait | Step::Read | Step::Probe) {
+        let changes_more = matches!(
+            step,
+            Step::CreateTopic
+                | Step::DeleteTopic
+                | Step::DeleteRecords
+                | Step::Flush
+                | Step::Idle
+                | Step::Close
+        );
+        if changes_more {
             // The twin does nothing but append.
             self.end_twin();
         }
