@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use doorbuster::log::batch::{self, BatchBuilder, Record};
-use doorbuster::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
+use doorbuster::log::io::sim::{Fault, SimulatedClock, SimulatedDisk, SimulatedRandom};
 use doorbuster::log::io::{Disk, Environment, OpenMode};
 use doorbuster::log::{JournalError, Log, LogOptions, Offset, OpenError, Partition, Timestamp, TopicSpec};
 
@@ -234,4 +234,79 @@ fn a_full_disk_refuses_appends_and_loses_nothing() {
         partition.append(batch_of(b"after")).unwrap().wait().unwrap(),
         Offset(1)
     );
+}
+
+#[test]
+fn a_refused_start_makes_no_checkpoint_file() {
+    let disk = store_with_five_groups();
+    disk.remove_file(Path::new("/data/checkpoint.0")).unwrap();
+    disk.sync_dir(Path::new("/data")).unwrap();
+    flip(&disk, &journal_file(&disk), 2 * BLOCK + 80);
+    let before = (disk.fingerprint(), disk.visible_fingerprint());
+    assert!(matches!(open(&disk), Err(OpenError::Journal(_))));
+    assert_eq!((disk.fingerprint(), disk.visible_fingerprint()), before);
+}
+
+#[test]
+fn a_journal_file_whose_header_is_lost_is_no_unused_file() {
+    let disk = store_with_five_groups();
+    let path = journal_file(&disk);
+    let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+    file.write_at(&[IoSlice::new(&[0; 512])], 0).unwrap();
+    file.sync().unwrap();
+    let error = open(&disk).unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Journal(JournalError::Damaged { path: named, lsn: 1, .. }) if *named == path),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn two_journal_files_of_one_number_halt() {
+    let disk = store_with_five_groups();
+    let path = journal_file(&disk);
+    let twin = path.with_file_name("0007.journal");
+    let file = disk.open(&twin, OpenMode::CreateNew).unwrap();
+    file.write_at(&[IoSlice::new(&[0; 512])], 0).unwrap();
+    file.sync().unwrap();
+    disk.sync_dir(Path::new("/data/journal")).unwrap();
+    assert!(disk.replace_file(&twin, &disk.crash_keeping_none(), &path));
+    let error = open(&disk).unwrap_err();
+    assert!(
+        matches!(&error, OpenError::Journal(JournalError::Damaged { .. })),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_checkpoint_whose_sync_failed_is_written_again_before_it_is_believed() {
+    let disk = store_with_five_groups();
+    let log = open(&disk).unwrap();
+    let image = disk.crash_keeping_all();
+    log.flush().unwrap();
+    let syncs = disk.operations();
+    drop(log);
+    for failing in image.operations()..image.operations() + syncs {
+        let disk = image.crash_keeping_all();
+        let log = open(&disk).unwrap();
+        disk.fail_at(failing, Fault::WriteError);
+        let flushed = log.flush();
+        let killed = disk.crash_keeping_all();
+        drop(log);
+        let log = open(&killed).unwrap();
+        log.flush().unwrap();
+        let partition = log.topic("t").unwrap().partitions[0].clone();
+        for value in 0..40_u8 {
+            partition
+                .append(batch_of(&[value; 3_000]))
+                .unwrap()
+                .wait()
+                .unwrap();
+        }
+        drop((log, partition));
+        let log = open(&killed.crash_keeping_none())
+            .unwrap_or_else(|error| panic!("{flushed:?} at {failing}, then a power cut: {error:?}"));
+        let partition = log.topic("t").unwrap().partitions[0].clone();
+        assert_eq!(values(&partition).len(), 45, "{flushed:?} at {failing}");
+    }
 }

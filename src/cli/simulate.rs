@@ -13,6 +13,12 @@ use super::output;
 /// Name and version of the JSON form.
 const SCHEMA: &str = "doorbuster.simulate.v1";
 
+/// The same of an exhaustive run.
+const EXHAUSTIVE_SCHEMA: &str = "doorbuster.simulate-exhaustive.v1";
+
+/// Most operations of a workload of an exhaustive run.
+const EXHAUSTIVE_LENGTH: u32 = 4;
+
 /// Exit code of a run that found a violation.
 const EXIT_VIOLATION: u8 = 1;
 
@@ -31,6 +37,14 @@ pub struct Arguments {
     /// Run this seed alone, and tell its steps
     #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from"])]
     seed: Option<u64>,
+    /// Instead of seeds: every workload of up to four operations, with the power cut at every operation of the
+    /// disk and every way in which it can leave what is pending
+    #[arg(long, conflicts_with_all = ["seeds", "from", "seed"])]
+    exhaustive: bool,
+    /// Instead of seeds: plant every known mistake into the log, and run seeds until one shows it
+    #[cfg(feature = "planted-bugs")]
+    #[arg(long, conflicts_with_all = ["from", "seed", "exhaustive"])]
+    planted: bool,
     /// Threads [default: one for each core]
     #[arg(long, value_name = "COUNT")]
     threads: Option<usize>,
@@ -72,6 +86,13 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         Some(threads) => threads,
         None => available_parallelism()?.get(),
     };
+    if arguments.exhaustive {
+        return exhaust(threads, arguments.json);
+    }
+    #[cfg(feature = "planted-bugs")]
+    if arguments.planted {
+        return hunt(arguments.seeds, threads);
+    }
     let report = simulation::simulate(Settings {
         from: arguments.from,
         seeds: arguments.seeds,
@@ -91,6 +112,56 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         output::result(&report)?;
     }
     Ok(exit_code(report.failure.is_some()))
+}
+
+/// The result of `doorbuster simulate --exhaustive`.
+#[derive(Debug, Serialize)]
+struct ExhaustiveSummary {
+    schema: &'static str,
+    workloads: u64,
+    power_cuts: u64,
+    images: u64,
+    seconds: f64,
+    violations: u64,
+    failing_workload: Option<String>,
+    failing_operation: Option<u64>,
+    violation: Option<String>,
+}
+
+fn exhaust(threads: usize, is_json: bool) -> anyhow::Result<ExitCode> {
+    let report = simulation::exhaust(EXHAUSTIVE_LENGTH, threads);
+    let failure = report.failure.as_ref();
+    if is_json {
+        output::json(&ExhaustiveSummary {
+            schema: EXHAUSTIVE_SCHEMA,
+            workloads: report.workloads,
+            power_cuts: report.cuts,
+            images: report.images,
+            seconds: report.seconds,
+            violations: u64::from(failure.is_some()),
+            failing_workload: failure.map(|failure| format!("{:?}", failure.workload)),
+            failing_operation: failure.map(|failure| failure.cut),
+            violation: failure.map(|failure| failure.violation.to_string()),
+        })?;
+    } else {
+        output::result(&report)?;
+    }
+    Ok(exit_code(failure.is_some()))
+}
+
+#[cfg(feature = "planted-bugs")]
+fn hunt(seeds_max: u64, threads: usize) -> anyhow::Result<ExitCode> {
+    let hunts = simulation::hunt_all(0, seeds_max, threads);
+    for hunt in &hunts {
+        let (bug, seeds) = (hunt.bug, hunt.seeds);
+        match &hunt.violation {
+            Some(violation) => output::result(&format!("{bug:?}: found after {seeds} seeds: {violation}"))?,
+            None => output::result(&format!("{bug:?}: NOT FOUND in {seeds} seeds"))?,
+        }
+    }
+    let missed = hunts.iter().filter(|hunt| hunt.violation.is_none()).count();
+    output::result(&format!("{} planted, {missed} not found", hunts.len()))?;
+    Ok(exit_code(missed > 0))
 }
 
 fn replay(seed: u64) -> anyhow::Result<ExitCode> {

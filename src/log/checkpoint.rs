@@ -171,20 +171,17 @@ impl CheckpointFiles {
     /// bytes, which a power cut in between cannot spoil.
     pub fn secure(&mut self, disk: &dyn Disk) -> Result<(), CheckpointError> {
         for (path, file) in self.paths.iter().zip(&mut self.files) {
-            match file {
-                Some(file) => {
-                    let mut bytes = vec![0; file.len().map_err(io_error("read", path))? as usize];
-                    file.read_at(&mut bytes, 0).map_err(io_error("read", path))?;
-                    let written = file.write_at(&[IoSlice::new(&bytes)], 0);
-                    written.map_err(io_error(WRITE, path))?;
-                    file.sync().map_err(io_error("sync", path))?;
-                }
-                None => {
-                    let created = disk.open(path, OpenMode::CreateNew);
-                    *file = Some(created.map_err(io_error("create", path))?);
-                    let synced = disk.sync_dir(&self.folder);
-                    synced.map_err(io_error("sync the folder of", path))?;
-                }
+            if let Some(file) = file {
+                let mut bytes = vec![0; file.len().map_err(io_error("read", path))? as usize];
+                file.read_at(&mut bytes, 0).map_err(io_error("read", path))?;
+                let written = file.write_at(&[IoSlice::new(&bytes)], 0);
+                written.map_err(io_error(WRITE, path))?;
+                file.sync().map_err(io_error("sync", path))?;
+            } else {
+                let created = disk.open(path, OpenMode::CreateNew);
+                *file = Some(created.map_err(io_error("create", path))?);
+                let synced = disk.sync_dir(&self.folder);
+                synced.map_err(io_error("sync the folder of", path))?;
             }
         }
         Ok(())

@@ -75,6 +75,7 @@ pub enum Bug {
     DeleteBeforeLogging,
 }
 
+#[cfg(feature = "planted-bugs")]
 impl Bug {
     /// All bugs.
     pub const ALL: [Bug; 33] = [

@@ -156,6 +156,14 @@ fn read_headers(
         }
     }
     let newest = used.iter().map(|file| file.header.sequence).max().unwrap_or(0);
+    // A file's first frame is written when its header is durable: a later frame under an older header, or under
+    // none, tells that the header was lost.
+    for path in used.iter().map(|file| &file.path).chain(&unused) {
+        if let Some(lsn) = first_frame_of_later_file(disk, path, store, newest)? {
+            let (path, position) = (path.clone(), BLOCK_SIZE_BYTES as u64);
+            return Err(JournalError::Damaged { path, position, lsn });
+        }
+    }
     for path in unreadable {
         // A header that was being written when the power went is followed by no frame of its file. One
         // that is followed by such a frame was durable once.
@@ -165,6 +173,25 @@ fn read_headers(
         unused.push(path);
     }
     Ok((used, unused))
+}
+
+fn first_frame_of_later_file(
+    disk: &dyn Disk,
+    path: &Path,
+    store: StoreId,
+    newest: u32,
+) -> Result<Option<Lsn>, JournalError> {
+    let found = Window::open(disk, path).and_then(|mut window| {
+        let frame = window.frame(BLOCK_SIZE_BYTES as u64)?;
+        Ok(frame.map(|(frame, ..)| frame))
+    });
+    let found = found.map_err(|source| JournalError::Io {
+        what: "read",
+        path: path.to_path_buf(),
+        source,
+    })?;
+    let is_later = |frame: &FrameHeader| frame.store == store && frame.file_sequence > newest;
+    Ok(found.filter(is_later).map(|frame| frame.lsn))
 }
 
 fn frame_of_later_file(

@@ -294,6 +294,10 @@ impl<T: Target> Writer<T> {
 
     /// Begins the next file with a durable header; false if there is none.
     fn begin_file(&mut self) -> Result<bool, JournalError> {
+        if self.has_unsynced() {
+            // A header that reaches the disk says that all before it is there: it must not overtake that.
+            self.sync()?;
+        }
         let sequence = self
             .current
             .as_ref()

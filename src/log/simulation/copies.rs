@@ -2,18 +2,26 @@
 
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::damage::is_index;
 use super::dice::Dice;
 use super::model::Trust;
 use super::run::{FOLDER, Run};
-use crate::log::batch::{BatchBuilder, Record};
+use crate::log::batch::{BatchBuilder, CRC_COVERS_FROM, Record};
 use crate::log::io::sim::{SimulatedClock, SimulatedDisk, SimulatedRandom};
-use crate::log::io::{Clock, Disk, Environment, OpenMode};
+use crate::log::io::{Disk, Environment, OpenMode};
 use crate::log::journal::frame::{FileHeader, HEADER_SIZE_BYTES};
-use crate::log::{Log, LogOptions, Partition, Timestamp, TopicSpec};
+use crate::log::{Append, Log, LogOptions, Partition, Timestamp, TopicSpec};
 
 /// Groups that a copy or another store writes: enough to fill its first small journal files.
 const GROUPS: u64 = 6;
+
+/// A log that began as a copy of another.
+pub(super) struct Twin {
+    log: Log,
+    disk: SimulatedDisk,
+}
 
 impl Run {
     /// Keeps the disk of this moment, or a copy of it that goes on in its own way, for damage to come.
@@ -21,17 +29,29 @@ impl Run {
         if self.backup.is_none() || self.dice.chance(20) {
             self.backup = Some(self.disk.crash_keeping_none());
         }
-        if self.trust == Trust::Everything && self.dice.chance(30) {
-            let copy = self.disk.crash_keeping_none();
-            if let Ok(log) = self.open_on(&copy) {
-                let partitions: Vec<Partition> = log
-                    .topics()
-                    .iter()
-                    .flat_map(|topic| topic.partitions.clone())
-                    .collect();
-                append_groups(&partitions, &self.dice, self.clock.now());
-            }
-            self.copy = Some(copy);
+        if self.trust == Trust::Everything && self.dice.chance(60) {
+            let disk = self.disk.crash_keeping_none();
+            self.twin = self.open_on(&disk).ok().map(|log| Twin { log, disk });
+        }
+    }
+
+    /// Appends a batch of the same size to the twin, if there is one that still does the same.
+    pub(super) fn append_to_twin(&self, partition: usize, batch: &[u8]) -> Option<Append> {
+        let twin = self.twin.as_ref()?;
+        let topic = self
+            .model
+            .topics
+            .iter()
+            .find(|topic| topic.partitions.contains(&partition))?;
+        let handle = twin.log.topic(&topic.name)?;
+        let partition = handle.partitions.get(partition - topic.partitions.start)?;
+        partition.append(other_content(batch)).ok()
+    }
+
+    /// Keeps the twin as it is.
+    pub(super) fn end_twin(&mut self) {
+        if let Some(twin) = self.twin.take() {
+            self.copy = Some(twin.disk.crash_keeping_all());
         }
     }
 
@@ -145,6 +165,17 @@ fn make_other_store() -> SimulatedDisk {
         append_groups(&topic.partitions, &Dice::new(0), now);
     }
     disk.crash_keeping_none()
+}
+
+/// A batch of the same shape with another last byte of its last record's value.
+fn other_content(batch: &[u8]) -> Bytes {
+    const CRC_POSITION: usize = 17;
+    let mut other = batch.to_vec();
+    let last = other.len() - 2;
+    other[last] ^= 0x55;
+    let crc = crc32c::crc32c(&other[CRC_COVERS_FROM..]);
+    other[CRC_POSITION..CRC_POSITION + 4].copy_from_slice(&crc.to_be_bytes());
+    other.into()
 }
 
 /// Appends a few batches that no run ever sends, each in a group of its own.

@@ -22,6 +22,7 @@ mod check;
 mod copies;
 mod damage;
 mod dice;
+mod exhaustive;
 mod many;
 mod model;
 #[cfg(feature = "planted-bugs")]
@@ -32,6 +33,7 @@ mod run;
 mod shape;
 mod step;
 
+pub use exhaustive::{ExhaustiveFailure, ExhaustiveReport, Operation, exhaust};
 pub use many::{Settings, simulate};
 #[cfg(feature = "planted-bugs")]
 pub use planted::{Hunt, hunt_all};

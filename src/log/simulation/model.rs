@@ -10,7 +10,7 @@ use std::ops::{Range, RangeInclusive};
 use bytes::Bytes;
 
 use crate::log::Timestamp;
-use crate::log::batch::BatchHeader;
+use crate::log::batch::{self, BatchHeader};
 
 /// A moment in the order of everything that was enqueued or acknowledged.
 pub(super) type Moment = u64;
@@ -191,7 +191,16 @@ impl Model {
     /// Whether `stored` is a batch that was sent at all, whatever became of it.
     pub(super) fn was_sent(&self, stored: &[u8]) -> bool {
         let known = self.partitions.iter().flat_map(|partition| &partition.batches);
-        known.chain(&self.dropped).any(|batch| batch.is_stored_as(stored))
+        known.chain(&self.dropped).any(|batch| batch.is_stored_as(stored)) || self.is_of_catalog(stored)
+    }
+
+    /// Whether `stored` is a batch of the log's own catalog, whose keys are names of topics.
+    fn is_of_catalog(&self, stored: &[u8]) -> bool {
+        let is_name = |key: &[u8]| self.topics.iter().any(|topic| topic.name.as_bytes() == key);
+        batch::verify(stored).is_ok()
+            && batch::records(stored).is_ok_and(|mut records| {
+                records.any(|record| record.is_ok_and(|record| record.key.is_some_and(is_name)))
+            })
     }
 
     /// Indices of the topics that can be used.

@@ -48,7 +48,8 @@ impl Run {
             End::LoseAll => self.disk.crash_keeping_none(),
             End::LoseSome => self.disk.crash_image(self.dice.number()),
         };
-        if end != End::Kill {
+        // A sync that failed loses what was unsynced, as a power cut does.
+        if end != End::Kill || self.disk.errors_returned() > 0 {
             self.model.lose_power();
         }
         // The image comes first: a process that ends lets its writes in flight arrive.
@@ -66,8 +67,10 @@ impl Run {
             let before = (self.shape.weather == Weather::Damage)
                 .then(|| (self.disk.fingerprint(), self.disk.visible_fingerprint()));
             self.errors_at_open = errors;
+            let silent_before = self.silent_seen;
             let opened = self.open_on(&self.disk);
             self.look_for_silent_faults();
+            self.is_misread = self.silent_seen > silent_before;
             match opened {
                 // What is left over may stay, so a log can open although the power fails meanwhile.
                 opened if !self.disk.is_powered() => {
@@ -88,6 +91,7 @@ impl Run {
                 Err(error) => {
                     self.note(|| format!("not opened: {}", Chain(&error)));
                     if self.disk.errors_returned() > errors {
+                        self.model.lose_power();
                         // An error that comes once: the next attempt finds everything.
                         self.disk.clear_faults();
                         self.disk.set_capacity(u64::MAX);
@@ -173,7 +177,9 @@ impl Run {
         self.tally.known_losses += found.known_losses;
         self.tally.known_strangers += found.known_strangers;
         self.note(|| format!("recovered {:?}", found.ends));
-        if found.known_losses > 0 {
+        let is_shorter =
+            (0..found.ends.len()).any(|index| found.ends[index] < self.model.partitions[index].end());
+        if found.known_losses > 0 || (self.is_misread && is_shorter) {
             // What was lost may come back, where a read and not the disk was wrong: nothing more can be asked.
             return Ok(Some(Ended::KnownLoss));
         }

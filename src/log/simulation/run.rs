@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::Violation;
 use super::check::Chain;
+use super::copies::Twin;
 use super::dice::Dice;
 use super::model::{Existence, Model, Moment, Trust};
 use super::report::Tally;
@@ -44,10 +45,14 @@ pub(super) struct Run {
     /// The disk's errors when the log was opened, and its silent faults when they were last looked at.
     pub(super) errors_at_open: u64,
     pub(super) silent_seen: u64,
+    /// Whether the last recovery read something that is not on the disk.
+    pub(super) is_misread: bool,
     /// An earlier state of the disk: where stale files come from.
     pub(super) backup: Option<SimulatedDisk>,
     /// The disk of a copy that went its own way: where files of another history come from.
     pub(super) copy: Option<SimulatedDisk>,
+    /// A copy that is still appended to, with other content.
+    pub(super) twin: Option<Twin>,
     /// Numbers what is appended, so that no two batches are alike.
     pub(super) stamp: u64,
     pub(super) tally: Tally,
@@ -58,6 +63,8 @@ pub(super) struct Run {
 /// An append on its way.
 pub(super) struct Pending {
     pub(super) append: Append,
+    /// The append of the same size to the twin.
+    pub(super) twin: Option<Append>,
     pub(super) partition: usize,
     pub(super) base: u64,
     pub(super) next: u64,
@@ -126,8 +133,10 @@ impl Run {
             is_stopped: false,
             errors_at_open: 0,
             silent_seen: 0,
+            is_misread: false,
             backup: None,
             copy: None,
+            twin: None,
             stamp: 0,
             tally: Tally::default(),
             trace: is_traced.then(Vec::new),
@@ -308,6 +317,7 @@ impl Run {
 
     /// Drops the process: what it holds in memory is gone.
     pub(super) fn drop_process(&mut self) {
+        self.end_twin();
         self.pending.clear();
         self.log = None;
         self.is_stopped = false;

@@ -57,7 +57,7 @@ impl Shape {
         let (scale, options, value_sizes) = sizes(dice);
         let steps = match scale {
             Scale::Small => 8 + dice.below(32),
-            Scale::Roomy => 30 + dice.below(40),
+            Scale::Roomy => 20 + dice.below(40),
             Scale::Extents => 8 + dice.below(24),
             Scale::Real => 6 + dice.below(10),
         };
@@ -80,8 +80,8 @@ impl Shape {
 /// Options, and sizes of values.
 fn sizes(dice: &Dice) -> (Scale, LogOptions, [(u64, u64); 3]) {
     let scale = dice.weighted(&[
-        (Scale::Small, 57),
-        (Scale::Roomy, 5),
+        (Scale::Small, 50),
+        (Scale::Roomy, 12),
         (Scale::Extents, 36),
         (Scale::Real, 2),
     ]);

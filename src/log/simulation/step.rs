@@ -87,6 +87,19 @@ impl Step {
 impl Run {
     /// Does `step` to the log, the disk and the model; tells if the run ends with it.
     pub(super) fn take(&mut self, step: Step) -> Result<Option<Ended>, Violation> {
+        let changes_more = matches!(
+            step,
+            Step::CreateTopic
+                | Step::DeleteTopic
+                | Step::DeleteRecords
+                | Step::Flush
+                | Step::Idle
+                | Step::Close
+        );
+        if changes_more {
+            // The twin does nothing but append.
+            self.end_twin();
+        }
         match step {
             Step::CreateTopic => self.create_topic()?,
             Step::DeleteTopic => self.delete_topic()?,
@@ -248,7 +261,7 @@ impl Run {
     }
 
     fn append_some(&mut self) -> Result<(), Violation> {
-        for _ in 0..1 + self.dice.below(4) {
+        for _ in 0..=self.dice.below(4) {
             let Some(partition) = self.pick_partition() else {
                 return Ok(());
             };
@@ -338,11 +351,13 @@ impl Run {
                     let found = append.base_offset();
                     return Err(Violation::new(format!("a batch got offset {found}, want {base}")));
                 }
+                let twin = self.append_to_twin(partition, &batch);
                 let batch = Batch::new(base, batch, header);
                 let next = batch.next;
                 self.model.partitions[partition].batches.push(batch);
                 self.pending.push(Pending {
                     append,
+                    twin,
                     partition,
                     base,
                     next,
@@ -358,6 +373,7 @@ impl Run {
                 // It claims nothing: nothing is written for it.
                 self.pending.push(Pending {
                     append,
+                    twin: None,
                     partition,
                     base,
                     next,
@@ -434,8 +450,13 @@ impl Run {
             base,
             next,
             enqueued,
+            twin,
         } = pending;
-        match append.wait() {
+        let waited = append.wait();
+        if twin.is_some_and(|twin| twin.wait().is_err()) {
+            self.end_twin();
+        }
+        match waited {
             Ok(offset) if offset == Offset(base) => {
                 if self.is_stopped {
                     return Err(Violation::new(format!(
@@ -592,7 +613,9 @@ impl Run {
             .find(|batch| batch.max_timestamp >= timestamp)
             .cloned();
         let errors = self.disk.errors_returned();
-        match (handle.batch_at_time(timestamp), expected) {
+        let found = handle.batch_at_time(timestamp);
+        self.look_for_silent_faults();
+        match (found, expected) {
             (Ok(None), None) => Ok(()),
             (Ok(Some(found)), Some(expected)) => {
                 let strangers_of = self.may_refuse.then_some(&self.model);
