@@ -403,6 +403,9 @@ impl Core {
             }
         });
         let durable = reaped.map_err(|error| self.fail(&error))?;
+        if self.has_threads && writer.take_asks() {
+            self.flusher_bell.ring();
+        }
         // The watermarks have moved before the LSN and the sequence do: who sees these sees the batches.
         self.published_lsn.store(writer.durable_lsn(), Ordering::Release);
         self.synced_lsn.store(writer.synced_lsn(), Ordering::Release);

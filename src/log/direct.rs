@@ -11,16 +11,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Offset;
 use super::io::{DurableWriter, FileSlot};
 use super::partition_state::{DirectSpace, PartitionState};
-use super::segment::log_path;
+use super::segment::{SEGMENT_SIZE_LIMIT_BYTES, log_path};
 
 /// Partitions with a segment ready for direct writes at most. 64: each has a descriptor and reserved space.
 const DIRECT_SEGMENTS_MAX: usize = 64;
 
-/// Space is reserved ahead for so many times what the last flush wrote, within these bounds. What lies ready must
-/// last until the next flush is through.
+/// A partition that wrote so much since the last flush gets its whole segment reserved: each time that a file is
+/// extended, the filesystem waits for all direct writes to it.
+const WHOLE_SEGMENT_MIN_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Others get so many times what the last flush wrote, and at least this: what lies ready must last until the next
+/// flush is through.
 const AHEAD_FACTOR: u64 = 4;
 const AHEAD_MIN_BYTES: u64 = 4 * 1024 * 1024;
-const AHEAD_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
 /// Slots that no partition names any more; whoever drives the journal closes them, since only it uses them.
 #[derive(Debug, Default)]
@@ -78,12 +81,18 @@ impl DirectSegments {
             self.forget(partition);
             space = None;
         }
-        let ahead = (AHEAD_FACTOR * flushed_bytes).clamp(AHEAD_MIN_BYTES, AHEAD_MAX_BYTES);
-        let runs_low = space.is_some_and(|space| space.end < flushed.position + ahead / 2);
+        let ahead = flushed.position + (AHEAD_FACTOR * flushed_bytes).max(AHEAD_MIN_BYTES);
+        let runs_low =
+            space.is_some_and(|space| space.end < flushed.position + AHEAD_FACTOR / 2 * flushed_bytes);
         if !partition.wants_direct() && !runs_low {
             return;
         }
-        if let Some((segment, end)) = segments.extend(flushed.position + ahead) {
+        let whole = (flushed_bytes >= WHOLE_SEGMENT_MIN_BYTES).then_some(SEGMENT_SIZE_LIMIT_BYTES);
+        // A disk that has no room for all of it may have some.
+        let extended = whole
+            .and_then(|whole| segments.extend(whole))
+            .or_else(|| segments.extend(ahead));
+        if let Some((segment, end)) = extended {
             self.prepared.push(Prepared {
                 partition: Arc::clone(partition),
                 segment,

@@ -12,7 +12,7 @@ use super::batch::{BatchHeader, Place, StoredBatch};
 use super::catalog::METADATA_PARTITION;
 use super::checkpoint::PartitionCheckpoint;
 use super::io::FileSlot;
-use super::journal::{Change, Entry, Queue, QueueFull, Sequence, Target};
+use super::journal::{Change, Entry, NotReady, Queue, QueueFull, Sequence, Target};
 use super::planted::{self, Bug};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
@@ -506,7 +506,7 @@ impl PartitionState {
 
     /// Whether large writes asked for a segment to go to.
     pub fn wants_direct(&self) -> bool {
-        self.wants_direct.load(Ordering::Acquire)
+        self.id() != METADATA_PARTITION && self.wants_direct.load(Ordering::Acquire)
     }
 
     /// The segment that large writes go to.
@@ -537,13 +537,14 @@ impl PartitionState {
 }
 
 impl Target for Arc<PartitionState> {
-    fn direct_slot(&self, place: Place, end: u64) -> Option<FileSlot> {
+    fn direct_slot(&self, place: Place, end: u64) -> Result<FileSlot, NotReady> {
         let space = self.direct_space();
         let fitting = space.filter(|space| space.segment == place.segment && end <= space.end);
-        if fitting.is_none() && self.id() != METADATA_PARTITION {
-            self.wants_direct.store(true, Ordering::Release);
-        }
-        fitting.map(|space| space.slot)
+        fitting.map(|space| space.slot).ok_or_else(|| {
+            let is_possible = self.id() != METADATA_PARTITION;
+            let is_news = is_possible && !self.wants_direct.swap(true, Ordering::AcqRel);
+            NotReady { is_news }
+        })
     }
 
     fn durability(&self) -> Durability {

@@ -21,13 +21,20 @@ const BATCH_PREFIX_BYTES: usize = 16;
 
 /// Whatever entries are published to: it knows which segments can be written directly.
 pub trait Target {
-    /// The segment of `place`, prepared for direct writes up to `end`; none where it is not, or not yet.
+    /// The segment of `place`, prepared for direct writes up to `end`.
     ///
     /// Asking is how a partition learns that such a segment is wanted.
-    fn direct_slot(&self, place: Place, end: u64) -> Option<FileSlot>;
+    fn direct_slot(&self, place: Place, end: u64) -> Result<FileSlot, NotReady>;
 
     /// When its appends are acknowledged.
     fn durability(&self) -> Durability;
+}
+
+/// No segment is ready for direct writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotReady {
+    /// Whether nobody has asked for it before.
+    pub is_news: bool,
 }
 
 /// Whether a group of these entries must be on stable storage before it is published. A large one always is:
@@ -51,6 +58,8 @@ pub struct Group<T> {
     pub extents: Vec<(FileSlot, u64, Bytes)>,
     /// What is published when all writes are durable, in each partition's order.
     pub changes: Vec<(T, Change)>,
+    /// Whether it asked for a segment for the first time.
+    pub asks: bool,
 }
 
 /// A piece of a frame, in the order of the entries.
@@ -71,12 +80,13 @@ impl<T: Target> Group<T> {
         mut entries: Vec<Entry<T>>,
     ) -> Group<T> {
         let mut extents = Vec::new();
+        let mut asks = false;
         let pieces = if entries.iter().map(Entry::size_bytes).sum::<usize>() < extent_size_min_bytes {
             vec![Piece::Inline(0..entries.len())]
         } else {
             // A frame is whole or not there: only the order inside each partition means anything.
             entries.sort_by_key(|entry| entry.partition);
-            cut(pool, extent_size_min_bytes, &entries, &mut extents)
+            cut(pool, extent_size_min_bytes, &entries, &mut extents, &mut asks)
         };
         let (mut payload_bytes, mut entry_count) = (0, 0);
         for piece in &pieces {
@@ -103,6 +113,7 @@ impl<T: Target> Group<T> {
             crc,
             extents,
             changes,
+            asks,
         }
     }
 }
@@ -113,6 +124,7 @@ fn cut<T: Target>(
     extent_size_min_bytes: usize,
     entries: &[Entry<T>],
     extents: &mut Vec<(FileSlot, u64, Bytes)>,
+    asks: &mut bool,
 ) -> Vec<Piece> {
     let mut pieces = Vec::new();
     let mut inline_start = 0;
@@ -129,21 +141,24 @@ fn cut<T: Target>(
             .iter()
             .map(|entry| entry.size_bytes() - ENTRY_HEADER_SIZE_BYTES)
             .sum::<usize>();
-        if length >= extent_size_min_bytes
-            && extents.len() < EXTENTS_PER_GROUP_MAX
-            && let Some(slot) = first.target.direct_slot(place, place.position + length as u64)
-        {
-            let batches = run.iter().filter_map(|entry| match &entry.change {
-                Change::Append(batch) => Some(batch),
-                Change::StartMoved(_) => None,
-            });
-            let run = Run::gather(pool, place, length, batches);
-            extents.push((slot, run.extent.blocks().start, run.blocks()));
-            if inline_start < start {
-                pieces.push(Piece::Inline(inline_start..start));
+        let is_large = length >= extent_size_min_bytes && extents.len() < EXTENTS_PER_GROUP_MAX;
+        let slot = is_large.then(|| first.target.direct_slot(place, place.position + length as u64));
+        match slot {
+            Some(Ok(slot)) => {
+                let batches = run.iter().filter_map(|entry| match &entry.change {
+                    Change::Append(batch) => Some(batch),
+                    Change::StartMoved(_) => None,
+                });
+                let run = Run::gather(pool, place, length, batches);
+                extents.push((slot, run.extent.blocks().start, run.blocks()));
+                if inline_start < start {
+                    pieces.push(Piece::Inline(inline_start..start));
+                }
+                pieces.push(Piece::Extent(start..end, run));
+                inline_start = end;
             }
-            pieces.push(Piece::Extent(start..end, run));
-            inline_start = end;
+            Some(Err(not_ready)) => *asks |= not_ready.is_news,
+            None => {}
         }
         start = end;
     }

@@ -19,7 +19,7 @@ pub use error::JournalError;
 pub use extent::Extent;
 pub use files::JournalFiles;
 pub use frame::{Lsn, NUMBER_MAX};
-pub use group::Target;
+pub use group::{NotReady, Target};
 pub use progress::Progress;
 pub use queue::{Change, Entry, Queue, QueueFull, Sequence};
 pub use replay::{Replay, replay};

@@ -88,6 +88,8 @@ pub struct Writer<T> {
     /// The last group that has entries.
     last_entry_lsn: Lsn,
     next_token: u64,
+    /// Whether a large write found no segment ready, and nobody was told.
+    asks: bool,
     completions: Vec<Completion>,
 }
 
@@ -135,6 +137,7 @@ impl<T: Target> Writer<T> {
             claimed_lsn: start.last_lsn,
             last_entry_lsn: start.last_lsn,
             next_token: 1,
+            asks: false,
             completions: Vec::new(),
         }
     }
@@ -191,6 +194,11 @@ impl<T: Target> Writer<T> {
     /// Closes the file of a slot that no entry's target names any more.
     pub fn detach(&self, slot: FileSlot) {
         self.device.detach(slot);
+    }
+
+    /// Whether a large write asked for a segment since this was last asked.
+    pub fn take_asks(&mut self) -> bool {
+        std::mem::take(&mut self.asks)
     }
 
     /// Whether any group is in flight.
@@ -383,6 +391,7 @@ impl<T: Target> Writer<T> {
             entry_count: 0,
         };
         let group = Group::form(&self.pool, self.start.extent_size_min_bytes, header, entries);
+        self.asks |= group.asks;
         let first_token = self.next_token;
         let writes_left = 1 + group.extents.len();
         // Extents first: they are the larger writes.
