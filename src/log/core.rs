@@ -51,6 +51,9 @@ pub struct Core {
     has_threads: bool,
     pub(super) journal_bell: Bell,
     pub(super) flusher_bell: Bell,
+    /// Held for a pass of the cleaner, across I/O: no append takes it.
+    pub(super) cleaner: Mutex<()>,
+    pub(super) cleaner_bell: Bell,
     pub(super) is_closing: AtomicBool,
     /// Released when the log is closed or the process ends.
     pub(super) lock: Mutex<Option<Box<dyn Lock>>>,
@@ -108,6 +111,8 @@ impl Core {
             has_threads: parts.has_threads,
             journal_bell: Bell::default(),
             flusher_bell: Bell::default(),
+            cleaner: Mutex::default(),
+            cleaner_bell: Bell::default(),
             is_closing: AtomicBool::new(false),
             lock: Mutex::new(Some(parts.lock)),
         }
@@ -357,10 +362,18 @@ impl Core {
         }
     }
 
+    /// Lets the next flush look at `partition`, although nothing was appended to it.
+    pub fn mark_dirty(&self, partition: &Arc<PartitionState>) {
+        if partition.mark_dirty() {
+            self.lock_dirty().push(Arc::clone(partition));
+        }
+    }
+
     /// Waits for those who were writing when the log was closed: after this, nobody writes to the folder.
     pub fn end_writing(&self) {
         drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.lock_flusher());
+        drop(self.cleaner.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The state of the flusher, which deletion of topics shares.

@@ -77,7 +77,10 @@ impl Flusher {
             };
             let segments = partition.segments().map_err(segment_error)?;
             segments.sync().map_err(segment_error)?;
-            self.entry(partition).flushed = segments.flushed();
+            let entry = self.entry(partition);
+            entry.flushed = segments.flushed();
+            // The journal that holds the move may be freed behind this checkpoint.
+            entry.log_start = partition.log_start();
         }
         match self.save(lsn) {
             Ok(()) => {}
@@ -86,7 +89,7 @@ impl Flusher {
         }
         for partition in dirty {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
-                partition.end_flush(entry.flushed.next_offset);
+                partition.end_flush(entry.flushed);
             }
         }
         Ok(FlushOutcome::Flushed)
@@ -107,6 +110,7 @@ impl Flusher {
             partition: partition.id(),
             source,
         };
+        partition.roll_if_asked().map_err(segment_error)?;
         let batches = partition.begin_flush().map_err(segment_error)?;
         let segments = partition.segments().map_err(segment_error)?;
         let appended = segments.append(&batches);

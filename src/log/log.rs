@@ -1,5 +1,6 @@
 //! A data folder: its lock, its topics, and the threads that keep it durable.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -12,6 +13,8 @@ use super::io::{Environment, WritePath};
 use super::partition_state::PartitionState;
 use super::recovery::{self, Recovered};
 use super::threads;
+use super::topic_config;
+use super::topic_policy::TopicPolicy;
 use super::{LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec};
 
 /// A log in a data folder; cheap to clone.
@@ -110,6 +113,7 @@ impl Log {
         if !(1..=limit).contains(&found) {
             return Err(TopicError::PartitionCount { found, limit });
         }
+        topic_config::check_known(&spec.configs)?;
         let core = &self.inner.core;
         let mut last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
         if self.topic(name).is_some() {
@@ -126,7 +130,7 @@ impl Log {
             partitions: (first..first + found).map(PartitionId).collect(),
             configs: spec.configs.clone(),
         };
-        self.log_topic(name, Some(&record))?;
+        self.log_topic(name, Some(&record), false)?;
         *last_partition += found;
         let states = record
             .partitions
@@ -143,7 +147,7 @@ impl Log {
         let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
         })?;
-        self.log_topic(name, None)?;
+        self.log_topic(name, None, true)?;
         core.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -186,6 +190,60 @@ impl Log {
             .collect()
     }
 
+    /// Gives a topic other configurations, which hold from now on; durable when this returns.
+    ///
+    /// `configs` replaces all that the topic had. Handles from before keep the old [`Topic::configs`] and follow the
+    /// new ones.
+    pub fn alter_topic(
+        &self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        topic_config::check_known(&configs)?;
+        let core = &self.inner.core;
+        let _change = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
+            name: name.to_owned(),
+        })?;
+        let record = TopicRecord {
+            configs,
+            ..topic.record()
+        };
+        self.log_topic(name, Some(&record), true)?;
+        Ok(insert_topic(core, name, record, topic.states()))
+    }
+
+    /// Gives a topic more partitions, `count` in all; durable when this returns.
+    ///
+    /// # Errors
+    /// [`TopicError::PartitionCount`] when the topic has as many, or the limit does not allow it.
+    pub fn add_partitions(&self, name: &str, count: u32) -> Result<Arc<Topic>, TopicError> {
+        let core = &self.inner.core;
+        let mut last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
+            name: name.to_owned(),
+        })?;
+        let (found, limit) = (count, PARTITIONS_PER_TOPIC_MAX);
+        let existing = topic.partitions.len() as u32;
+        if count <= existing || count > limit {
+            return Err(TopicError::PartitionCount { found, limit });
+        }
+        let first = *last_partition + 1;
+        let added: Vec<_> = (first..first + (count - existing)).map(PartitionId).collect();
+        let mut record = topic.record();
+        record.partitions.extend(&added);
+        self.log_topic(name, Some(&record), false)?;
+        *last_partition += count - existing;
+        let mut states = topic.states();
+        states.extend(added.into_iter().map(|id| Arc::new(core.empty_partition(id))));
+        Ok(insert_topic(core, name, record, states))
+    }
+
+    /// One pass of retention and compaction over every topic, beside the passes that the log makes by itself.
+    pub fn clean(&self) -> Result<(), LogFailed> {
+        self.inner.core.clean()
+    }
+
     /// Moves every tail into its segments and frees the journal; nothing is more durable for it.
     pub fn flush(&self) -> Result<(), LogFailed> {
         let core = &self.inner.core;
@@ -206,15 +264,20 @@ impl Log {
         }
     }
 
-    fn log_topic(&self, name: &str, record: Option<&TopicRecord>) -> Result<Offset, TopicError> {
+    /// Deleting a topic, or keeping less of it, is how a full disk becomes free: that `uses_reserve`.
+    fn log_topic(
+        &self,
+        name: &str,
+        record: Option<&TopicRecord>,
+        uses_reserve: bool,
+    ) -> Result<Offset, TopicError> {
         let core = &self.inner.core;
         let batch = catalog::encode(name, record, core.environment.clock.now());
         let batch = batch.map_err(super::AppendError::Corrupt)?;
         let metadata = Partition {
             core: Arc::clone(core),
             state: Arc::clone(&core.metadata),
-            // Deleting a topic is how a full disk becomes free.
-            uses_reserve: record.is_none(),
+            uses_reserve,
         };
         Ok(metadata.append(batch)?.wait()?)
     }
@@ -226,6 +289,10 @@ fn insert_topic(
     record: TopicRecord,
     states: Vec<Arc<PartitionState>>,
 ) -> Arc<Topic> {
+    let policy = TopicPolicy::of(&record.configs);
+    for state in &states {
+        state.set_policy(policy);
+    }
     let of = |state| Partition {
         core: Arc::clone(core),
         state,
@@ -253,6 +320,7 @@ impl Inner {
         }
         self.core.journal_bell.ring();
         self.core.flusher_bell.ring();
+        self.core.cleaner_bell.ring();
         for thread in self
             .threads
             .lock()
@@ -404,6 +472,9 @@ pub enum TopicError {
         /// The limit.
         limit: u32,
     },
+    /// A configuration is not legal.
+    #[error(transparent)]
+    Config(#[from] topic_config::ConfigError),
     /// The change could not be logged.
     #[error("topic change was not logged")]
     Append(#[from] super::AppendError),

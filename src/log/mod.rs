@@ -40,6 +40,8 @@ pub mod segment;
 mod bell;
 mod catalog;
 mod checkpoint;
+mod cleaner;
+mod compaction;
 mod core;
 mod flusher;
 mod ids;
@@ -54,9 +56,12 @@ mod partition;
 mod partition_state;
 mod producers;
 mod recovery;
+mod retention;
 mod tail;
 mod threads;
 mod topic;
+pub mod topic_config;
+mod topic_policy;
 
 pub use catalog::{CatalogError, PARTITIONS_PER_TOPIC_MAX};
 pub use checkpoint::CheckpointError;
@@ -64,8 +69,9 @@ pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
 pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
-    BATCH_SIZE_MAX_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions,
-    SEGMENT_SIZE_MAX_BYTES,
+    BATCH_SIZE_MAX_BYTES, CLEANER_INTERVAL, FLUSH_INTERVAL, FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES,
+    LogOptions, SEGMENT_SIZE_MAX_BYTES,
 };
-pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
+pub use partition::{Append, AppendError, DeleteRecordsError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};
+pub use topic_policy::{Durability, TopicPolicy};

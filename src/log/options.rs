@@ -22,6 +22,10 @@ pub const FLUSH_SIZE_BYTES: usize = 64 * 1024 * 1024;
 /// How long a batch stays unflushed by default when little is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often retention and compaction look at every partition by default, as in Kafka
+/// (`log.retention.check.interval.ms`).
+pub const CLEANER_INTERVAL: Duration = Duration::from_mins(5);
+
 const _: () = assert!(file_size_min_bytes(BATCH_SIZE_MAX_BYTES) < JOURNAL_FILE_SIZE_BYTES);
 const _: () = assert!((BATCH_SIZE_MAX_BYTES as u64) < SEGMENT_SIZE_MAX_BYTES);
 
@@ -44,6 +48,8 @@ pub struct LogOptions {
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
     pub flush_interval: Duration,
+    /// How often retention and compaction look at every partition.
+    pub cleaner_interval: Duration,
 }
 
 impl Default for LogOptions {
@@ -55,6 +61,7 @@ impl Default for LogOptions {
             segment_size_max_bytes: SEGMENT_SIZE_MAX_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
+            cleaner_interval: CLEANER_INTERVAL,
         }
     }
 }

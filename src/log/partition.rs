@@ -81,6 +81,31 @@ impl Partition {
         })
     }
 
+    /// Deletes the records below `offset`: resolves, to the first readable offset, once nobody will ever read
+    /// them again. Their files are removed soon after.
+    ///
+    /// An offset below the first readable one deletes nothing.
+    ///
+    /// # Errors
+    /// When `offset` is above the high watermark, or the log cannot take the deletion.
+    pub fn delete_records_before(&self, offset: Offset) -> Result<Append, DeleteRecordsError> {
+        let high_watermark = self.high_watermark();
+        if offset > high_watermark {
+            return Err(DeleteRecordsError::OutOfRange {
+                offset,
+                high_watermark,
+            });
+        }
+        let sequence = self.core.enqueue_start(&self.state, offset)?;
+        Ok(Append {
+            core: Arc::clone(&self.core),
+            sequence,
+            base_offset: offset.max(self.log_start()),
+            ended: false,
+            registered: None,
+        })
+    }
+
     /// The offset of the first readable record.
     pub fn log_start(&self) -> Offset {
         self.state.log_start()
@@ -114,7 +139,16 @@ impl Partition {
     ///
     /// The caller looks for the exact record inside (it may be compressed).
     pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
-        self.state.batch_at_time(timestamp)
+        self.state.batch_at_time(timestamp, self.log_start())
+    }
+
+    /// Like [`Partition::batch_at_time`], of the batches that end above `offset`.
+    pub fn batch_at_time_above(
+        &self,
+        timestamp: Timestamp,
+        offset: Offset,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.state.batch_at_time(timestamp, offset.max(self.log_start()))
     }
 
     /// The batch with the largest timestamp of the partition (the earliest of several).
@@ -283,6 +317,22 @@ pub enum AppendError {
     /// The log stopped.
     #[error(transparent)]
     Failed(#[from] LogFailed),
+}
+
+/// Why no records were deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteRecordsError {
+    /// The offset is above the high watermark.
+    #[error("offset {offset} is above the high watermark {high_watermark}")]
+    OutOfRange {
+        /// The offset that was asked for.
+        offset: Offset,
+        /// Offset behind the last readable record.
+        high_watermark: Offset,
+    },
+    /// The deletion could not be logged.
+    #[error("deletion was not logged")]
+    Append(#[from] AppendError),
 }
 
 /// Why nothing was read.

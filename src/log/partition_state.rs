@@ -15,9 +15,10 @@ use super::journal::{Entry, Queue, Sequence};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{FlushedPosition, SegmentError, SegmentOptions, Segments};
 use super::tail::Tail;
+use super::topic_policy::TopicPolicy;
 use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
 
-/// One partition. Its offsets are ordered: log start <= flushed <= high watermark <= end.
+/// One partition. Its offsets are ordered: log start and flushed <= high watermark <= end.
 #[derive(Debug)]
 pub struct PartitionState {
     id: PartitionId,
@@ -28,7 +29,14 @@ pub struct PartitionState {
     flushed_at_open: Option<FlushedPosition>,
     /// The producers that a scan of the segments found, where there was no checkpoint.
     scanned_producers: ProducerTable,
-    log_start: Offset,
+    /// Moves up only, and only once the move is durable.
+    log_start: AtomicU64,
+    policy: RwLock<Arc<TopicPolicy>>,
+    /// Base offset of the last segment by the newest checkpoint on the disk: the ones before it are closed for
+    /// any process that opens the log from now on.
+    checkpointed_segment: AtomicU64,
+    /// Whether the last segment is to end with the next flush.
+    must_roll: AtomicBool,
     end: Mutex<End>,
     high_watermark: AtomicU64,
     tail: RwLock<Tail>,
@@ -138,7 +146,10 @@ impl PartitionState {
             segment_options: place.segment_options,
             flushed_at_open,
             scanned_producers: ProducerTable::default(),
-            log_start,
+            log_start: AtomicU64::new(log_start.0),
+            policy: RwLock::default(),
+            checkpointed_segment: AtomicU64::new(flushed_at_open.map_or(0, |end| end.segment.0)),
+            must_roll: AtomicBool::new(false),
             end: Mutex::new(End {
                 next_offset,
                 producers,
@@ -166,7 +177,51 @@ impl PartitionState {
 
     /// First readable offset.
     pub fn log_start(&self) -> Offset {
-        self.log_start
+        Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// Moves the first readable offset up to `log_start`, which is durable; true if the partition had nothing to
+    /// flush before: the next checkpoint must know.
+    pub fn publish_start(&self, log_start: Offset) -> bool {
+        self.log_start.fetch_max(log_start.0, Ordering::AcqRel);
+        self.retire();
+        self.mark_dirty()
+    }
+
+    /// Gives up the segments below the log start; [`Segments::remove_retired`] removes their files. One that was
+    /// the last by the checkpoint on the disk stays, since the next start begins with it.
+    fn retire(&self) {
+        if let Some(segments) = self.segments.get() {
+            segments.retire_below(self.log_start().min(self.checkpointed_segment()));
+        }
+    }
+
+    /// What the topic's configurations ask for.
+    pub fn policy(&self) -> Arc<TopicPolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows other configurations from now on.
+    pub fn set_policy(&self, policy: TopicPolicy) {
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        if let Some(segments) = self.segments.get() {
+            segments.set_size_max_bytes(self.segment_size_max_bytes());
+        }
+    }
+
+    fn segment_size_max_bytes(&self) -> u64 {
+        let own = self.policy().segment_size_max_bytes;
+        own.unwrap_or(self.segment_options.segment_size_max_bytes)
+    }
+
+    /// Base offset of the last segment by the newest checkpoint on the disk.
+    pub fn checkpointed_segment(&self) -> Offset {
+        Offset(self.checkpointed_segment.load(Ordering::Acquire))
+    }
+
+    /// Lets the last segment end with the next flush.
+    pub fn roll_at_flush(&self) {
+        self.must_roll.store(true, Ordering::Release);
     }
 
     /// Offset behind the last durable record.
@@ -271,7 +326,7 @@ impl PartitionState {
 
     /// Whole batches from the one that contains `from`.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, ReadError> {
-        let (log_start, high_watermark) = (self.log_start, self.high_watermark());
+        let (log_start, high_watermark) = (self.log_start(), self.high_watermark());
         if from < log_start || from > high_watermark {
             return Err(ReadError::OutOfRange {
                 offset: from,
@@ -291,31 +346,50 @@ impl PartitionState {
             Some(slices) => Ok(slices),
             // Its files are gone, and a name that is opened now would be an error of the disk.
             None if self.is_deleted() => Err(ReadError::Deleted),
-            None => Ok(self.segments()?.read(from, max_bytes)?),
+            None => {
+                let read = self
+                    .segments()
+                    .and_then(|segments| segments.read(from, max_bytes));
+                read.map_err(|error| self.read_error(from, error))
+            }
         }
     }
 
-    /// The first batch with a timestamp at or after `timestamp`.
-    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
-        if let Some(batch) = self.segments()?.batch_at_time(timestamp)? {
+    /// A segment that retention took away while it was looked for is no damage.
+    fn read_error(&self, from: Offset, error: SegmentError) -> ReadError {
+        let (log_start, high_watermark) = (self.log_start(), self.high_watermark());
+        if from < log_start {
+            return ReadError::OutOfRange {
+                offset: from,
+                log_start,
+                high_watermark,
+            };
+        }
+        error.into()
+    }
+
+    /// The first batch with a timestamp at or after `timestamp` that ends above `above`.
+    pub fn batch_at_time(&self, timestamp: Timestamp, above: Offset) -> Result<Option<Bytes>, ReadError> {
+        if let Some(batch) = self.segments()?.batch_at_time(timestamp, above)? {
             return Ok(Some(batch));
         }
         Ok(self
             .tail
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .batch_at_time(timestamp))
+            .batch_at_time(timestamp, above))
     }
 
     /// The earliest batch with the largest timestamp.
     pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, ReadError> {
-        let flushed = self.segments()?.batch_with_max_timestamp()?;
+        let log_start = self.log_start();
+        let flushed = self.segments()?.batch_with_max_timestamp(log_start)?;
         let flushed_timestamp = flushed
             .as_ref()
             .and_then(|batch| BatchHeader::parse(batch).ok())
             .map(|header| header.max_timestamp);
         let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
-        match tail.batch_with_max_timestamp() {
+        match tail.batch_with_max_timestamp(log_start) {
             Some(batch) if flushed_timestamp.is_none_or(|flushed| batch.max_timestamp > flushed) => {
                 Ok(Some(batch.bytes.clone()))
             }
@@ -389,13 +463,24 @@ impl PartitionState {
                 Arc::clone(&self.disk),
                 self.folder.clone(),
                 self.flushed_at_open,
-                self.segment_options,
+                SegmentOptions {
+                    segment_size_max_bytes: self.segment_size_max_bytes(),
+                    ..self.segment_options
+                },
             )?;
-            return Ok(self.segments.get_or_init(|| segments));
+            let segments = self.segments.get_or_init(|| segments);
+            // Files whose removal a crash undid, and what a move left that was durable before they were opened.
+            self.retire();
+            return Ok(segments);
         }
         Ok(self
             .segments
             .get_or_init(|| unreachable!("the segments were opened under the lock")))
+    }
+
+    /// Removes the files of segments below the log start; true if there were any.
+    pub fn remove_retired(&self) -> Result<bool, SegmentError> {
+        self.segments.get().map_or(Ok(false), Segments::remove_retired)
     }
 
     /// The batches that are not in a segment yet.
@@ -419,8 +504,21 @@ impl PartitionState {
         !self.is_dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// Frees the tail below `offset`, which is durable in the segments.
-    pub fn end_flush(&self, offset: Offset) {
+    /// Ends the last segment if that was asked for.
+    pub fn roll_if_asked(&self) -> Result<(), SegmentError> {
+        if self.must_roll.load(Ordering::Acquire) {
+            self.segments()?.roll()?;
+            self.must_roll.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Frees the tail below `flushed`, which is durable in the segments and in the checkpoint.
+    pub fn end_flush(&self, flushed: FlushedPosition) {
+        let offset = flushed.next_offset;
+        self.checkpointed_segment
+            .store(flushed.segment.0, Ordering::Release);
+        self.retire();
         self.tail
             .write()
             .unwrap_or_else(PoisonError::into_inner)

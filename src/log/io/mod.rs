@@ -60,6 +60,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
         let _ = path;
         Ok(u64::MAX)
     }
+    /// When the file at `path` was last written, by the wall clock; none where the disk does not tell.
+    fn modified(&self, path: &Path) -> io::Result<Option<Timestamp>> {
+        let _ = path;
+        Ok(None)
+    }
     /// Opens the way for durable overwrites, with at most `depth` in flight.
     fn durable_writer(&self, depth: usize) -> io::Result<Box<dyn DurableWriter>>;
 }

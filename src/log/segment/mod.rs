@@ -14,14 +14,17 @@ mod indexes;
 mod load;
 mod open;
 mod paths;
+mod retire;
 mod scan;
 mod segments;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod writer;
 
 pub use error::{FileOperation, SegmentError};
 pub use segments::Segments;
+pub use summary::SegmentSummary;
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
 

@@ -165,34 +165,50 @@ impl OpenSegment {
         Ok((bytes.slice(..taken_bytes), next_offset))
     }
 
-    /// The first batch whose largest timestamp is at or after `timestamp`.
-    pub(super) fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
-        let (end, from) = {
+    /// The first batch that ends above `log_start` and whose largest timestamp is at or after `timestamp`.
+    pub(super) fn batch_at_time(
+        &self,
+        timestamp: Timestamp,
+        log_start: Offset,
+    ) -> Result<Option<Bytes>, SegmentError> {
+        let from = self.extent().indexes.offset_before_time(timestamp);
+        let found = self.first_batch(from.max(log_start), |header| header.max_timestamp >= timestamp)?;
+        found
+            .map(|(position, header)| self.read_batch(position, &header))
+            .transpose()
+    }
+
+    /// The largest timestamp of the batches that end above `log_start`; none if none has one.
+    pub(super) fn max_timestamp_above(&self, log_start: Offset) -> Result<Option<Timestamp>, SegmentError> {
+        let mut max = Timestamp::NONE;
+        self.first_batch(log_start, |header| {
+            max = max.max(header.max_timestamp);
+            false
+        })?;
+        Ok((max > Timestamp::NONE).then_some(max))
+    }
+
+    /// Position and header of the first batch from the one that contains `from` which is `wanted`.
+    fn first_batch(
+        &self,
+        from: Offset,
+        mut wanted: impl FnMut(&BatchHeader) -> bool,
+    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        let (end, next_offset) = {
             let extent = self.extent();
-            (extent.end, extent.indexes.offset_before_time(timestamp))
+            (extent.end, extent.next_offset)
         };
-        if end == 0 {
+        if end == 0 || from >= next_offset {
             return Ok(None);
         }
         let (position, _) = self.find(from, end)?;
         let mut headers = Headers::new(&*self.file, &self.paths.log, position, end);
         while let Some((position, header)) = headers.next()? {
-            if header.max_timestamp >= timestamp {
-                return self.read_batch(position, &header).map(Some);
+            if wanted(&header) {
+                return Ok(Some((position, header)));
             }
         }
         Ok(None)
-    }
-
-    /// The first batch that has the largest timestamp of the segment.
-    pub(super) fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError> {
-        let (end, offset) = {
-            let extent = self.extent();
-            (extent.end, extent.indexes.offset_of_max_timestamp())
-        };
-        let Some(offset) = offset else { return Ok(None) };
-        let (position, header) = self.find(offset, end)?;
-        self.read_batch(position, &header).map(Some)
     }
 
     fn find(&self, offset: Offset, end: u64) -> Result<(u64, BatchHeader), SegmentError> {

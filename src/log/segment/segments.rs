@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::open::OpenSegment;
 use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of};
+use super::retire::Retired;
 use super::scan::find_end;
 use super::writer::Writer;
 use super::{FileOperation, FlushedPosition, SegmentError, SegmentOptions};
@@ -37,6 +38,9 @@ pub struct Segments {
     temporaries: AtomicU64,
     /// What is wrong with the bytes behind the end that was searched.
     torn: Mutex<Option<SegmentError>>,
+    pub(super) retired: Retired,
+    /// Size at which a segment ends; begins as the one of the options.
+    size_max_bytes: AtomicU64,
 }
 
 /// Where segments are, and of what shape.
@@ -54,6 +58,8 @@ pub(super) struct Layout {
     pub(super) end: FlushedPosition,
     /// The segment at the end, once it was opened.
     pub(super) active: Option<Arc<OpenSegment>>,
+    /// Changes whenever closed segments are taken away or replaced.
+    pub(super) version: u64,
 }
 
 /// A segment that is not appended to, and what is known of it without opening it.
@@ -62,6 +68,8 @@ pub(super) struct ClosedSegment {
     pub(super) base_offset: Offset,
     pub(super) size_bytes: Option<u64>,
     pub(super) max_timestamp: Option<Timestamp>,
+    /// A time of the broker's clock at or behind the last append, once somebody asked.
+    pub(super) last_append: Option<Timestamp>,
 }
 
 impl Segments {
@@ -118,12 +126,24 @@ impl Segments {
                 closed,
                 end,
                 active: None,
+                version: 0,
             }),
             closed: Mutex::default(),
             writer: Mutex::new(writer),
             temporaries: AtomicU64::new(0),
             torn: Mutex::new(torn),
+            retired: Retired::default(),
+            size_max_bytes: AtomicU64::new(options.segment_size_max_bytes),
         })
+    }
+
+    /// Cuts segments at another size from the next batch on.
+    pub fn set_size_max_bytes(&self, size_max_bytes: u64) {
+        self.size_max_bytes.store(size_max_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn size_max_bytes(&self) -> u64 {
+        self.size_max_bytes.load(Ordering::Relaxed)
     }
 
     /// What is wrong with the bytes behind the end, where the end had to be searched; told once.
@@ -186,6 +206,10 @@ impl Segments {
     /// # Errors
     /// When `from` is in no segment, or its batch is damaged or unreadable.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, SegmentError> {
+        self.in_one_layout(|| self.read_once(from, max_bytes))
+    }
+
+    fn read_once(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, SegmentError> {
         let mut runs = Vec::new();
         let mut next = from;
         let mut left_bytes = max_bytes;
@@ -213,32 +237,57 @@ impl Segments {
         Ok(runs)
     }
 
-    /// The first batch whose largest timestamp is at or after `timestamp`.
-    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
-        for base_offset in self.base_offsets() {
-            if self
-                .max_timestamp(base_offset)?
-                .is_some_and(|max| max >= timestamp)
-            {
-                return self.segment(base_offset)?.batch_at_time(timestamp);
+    /// The first batch that ends above `log_start` and whose largest timestamp is at or after `timestamp`.
+    pub fn batch_at_time(
+        &self,
+        timestamp: Timestamp,
+        log_start: Offset,
+    ) -> Result<Option<Bytes>, SegmentError> {
+        self.in_one_layout(|| {
+            for base_offset in self.base_offsets() {
+                let max = self.max_timestamp(base_offset)?;
+                if max.is_some_and(|max| max >= timestamp)
+                    && let Some(batch) = self.segment(base_offset)?.batch_at_time(timestamp, log_start)?
+                {
+                    return Ok(Some(batch));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
-    /// The first batch that has the largest timestamp; none if no batch has a timestamp.
-    pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError> {
-        let mut found: Option<(Timestamp, Offset)> = None;
-        for base_offset in self.base_offsets() {
-            if let Some(max) = self.max_timestamp(base_offset)?
-                && found.is_none_or(|(timestamp, _)| timestamp < max)
-            {
-                found = Some((max, base_offset));
+    /// The first batch that has the largest timestamp of those that end above `log_start`; none if no batch has a
+    /// timestamp.
+    pub fn batch_with_max_timestamp(&self, log_start: Offset) -> Result<Option<Bytes>, SegmentError> {
+        self.in_one_layout(|| {
+            let mut found: Option<(Timestamp, Offset)> = None;
+            for base_offset in self.base_offsets() {
+                let max = if base_offset < log_start {
+                    self.segment(base_offset)?.max_timestamp_above(log_start)?
+                } else {
+                    self.max_timestamp(base_offset)?
+                };
+                if let Some(max) = max
+                    && found.is_none_or(|(timestamp, _)| timestamp < max)
+                {
+                    found = Some((max, base_offset));
+                }
             }
-        }
-        match found {
-            Some((_, base_offset)) => self.segment(base_offset)?.batch_with_max_timestamp(),
-            None => Ok(None),
+            match found {
+                Some((max, base_offset)) => self.segment(base_offset)?.batch_at_time(max, log_start),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// Repeats a look that failed because a segment was taken out of the list, or replaced, meanwhile.
+    fn in_one_layout<T>(&self, look: impl Fn() -> Result<T, SegmentError>) -> Result<T, SegmentError> {
+        loop {
+            let version = self.layout().version;
+            let seen = look();
+            if seen.is_ok() || self.layout().version == version {
+                return seen;
+            }
         }
     }
 
@@ -279,7 +328,7 @@ impl Segments {
         self.layout.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -313,7 +362,7 @@ impl Segments {
     }
 
     /// The segment with that base offset, opened if it is not open.
-    fn segment(&self, base_offset: Offset) -> Result<Arc<OpenSegment>, SegmentError> {
+    pub(super) fn segment(&self, base_offset: Offset) -> Result<Arc<OpenSegment>, SegmentError> {
         if self.layout().end.segment == base_offset {
             let active = self.active()?;
             // It may have been closed in between.
@@ -340,6 +389,12 @@ impl Segments {
             open.pop_front();
         }
         Ok(segment)
+    }
+
+    /// Closes segments that are not in the list any more; who reads one keeps it.
+    pub(super) fn forget_open(&self, base_offsets: &[Offset]) {
+        let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|segment| !base_offsets.contains(&segment.base_offset));
     }
 
     /// The segment at the end, which has data.
@@ -383,7 +438,8 @@ impl Segments {
         )?;
         let known = ClosedSegment::known(&segment);
         if let Some(closed) = self.layout_mut().closed_segment(base_offset) {
-            *closed = known;
+            let last_append = closed.last_append;
+            *closed = ClosedSegment { last_append, ..known };
         }
         // Without it, every opening walks the segment again; nothing else depends on its success.
         let _ = self.store_rebuilt_indexes(&segment);
@@ -434,7 +490,7 @@ impl Segments {
 }
 
 impl Layout {
-    fn closed_segment(&mut self, base_offset: Offset) -> Option<&mut ClosedSegment> {
+    pub(super) fn closed_segment(&mut self, base_offset: Offset) -> Option<&mut ClosedSegment> {
         let index = self
             .closed
             .binary_search_by_key(&base_offset, |segment| segment.base_offset)
@@ -449,6 +505,7 @@ impl ClosedSegment {
             base_offset,
             size_bytes: None,
             max_timestamp: None,
+            last_append: None,
         }
     }
 
@@ -458,6 +515,7 @@ impl ClosedSegment {
             base_offset: segment.base_offset,
             size_bytes: Some(extent.end),
             max_timestamp: Some(extent.indexes.max_timestamp()),
+            last_append: None,
         }
     }
 }

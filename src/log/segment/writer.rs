@@ -149,28 +149,43 @@ impl Writer {
     /// Brings the segment into being that `batch` goes to.
     fn prepare(&mut self, segments: &Segments, batch: &StoredBatch) -> Result<(), SegmentError> {
         let end = segments.flushed();
-        if self.active.is_none() {
-            // The process before this one may have ended before it synced the folder.
-            self.is_folder_dirty = true;
-            self.remove_stale(&segments.place)?;
-            self.active = Some(if end.position == 0 {
-                create(segments, end.segment)?
-            } else {
-                ActiveFiles::reopen(&segments.place, segments.active()?)?
-            });
-        }
-        if end.position > 0
-            && !fits(
-                &end,
-                batch,
-                end.position,
-                segments.place.options.segment_size_max_bytes,
-            )
-        {
+        self.open_active(segments)?;
+        if end.position > 0 && !fits(&end, batch, end.position, segments.size_max_bytes()) {
             self.close_active(&segments.place)?;
             self.active = Some(create(segments, batch.base_offset)?);
             self.is_folder_dirty = true;
         }
+        Ok(())
+    }
+
+    /// Takes up the last segment where the process before this one left it.
+    fn open_active(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        if self.active.is_some() {
+            return Ok(());
+        }
+        let end = segments.flushed();
+        // The process before this one may have ended before it synced the folder.
+        self.is_folder_dirty = true;
+        self.remove_stale(&segments.place)?;
+        self.active = Some(if end.position == 0 {
+            create(segments, end.segment)?
+        } else {
+            ActiveFiles::reopen(&segments.place, segments.active()?)?
+        });
+        Ok(())
+    }
+
+    /// Ends the last segment, if it has data, and begins the next.
+    pub(super) fn roll(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        self.check_sync(&segments.place)?;
+        let end = segments.flushed();
+        if end.position == 0 {
+            return Ok(());
+        }
+        self.open_active(segments)?;
+        self.close_active(&segments.place)?;
+        self.active = Some(create(segments, end.next_offset)?);
+        self.is_folder_dirty = true;
         Ok(())
     }
 
@@ -192,20 +207,20 @@ impl Writer {
             return Ok(0);
         };
         let end = segments.flushed();
-        let options = &segments.place.options;
+        let segment_size_max_bytes = segments.size_max_bytes();
         let mut run_end = end.position;
         let mut buffers = Vec::with_capacity(batches.len().min(WRITE_BUFFERS_MAX));
         for batch in batches.iter().take(WRITE_BUFFERS_MAX) {
             let after = run_end + batch.bytes.len() as u64;
             let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES
-                && fits(&end, batch, run_end, options.segment_size_max_bytes);
+                && fits(&end, batch, run_end, segment_size_max_bytes);
             if !buffers.is_empty() && !has_room {
                 break;
             }
             buffers.push(IoSlice::new(&batch.bytes));
             run_end = after;
         }
-        active.reserve(run_end, options.segment_size_max_bytes)?;
+        active.reserve(run_end, segment_size_max_bytes)?;
         let path = &active.segment.paths.log;
         active
             .segment
