@@ -13,6 +13,7 @@ use super::io::aligned::BufferPool;
 use super::io::{Environment, Lock};
 use super::journal::{Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
+use super::places::Places;
 use super::topic::Topic;
 use super::{AppendError, LogFailed, LogOptions};
 
@@ -26,6 +27,7 @@ const JOURNAL_SLACK_BYTES: usize = 64 * 1024;
 pub struct Core {
     pub(super) environment: Environment,
     pub(super) folder: PathBuf,
+    pub(super) places: Places,
     options: LogOptions,
     queue: Queue<Arc<PartitionState>>,
     writer: Mutex<Writer<Arc<PartitionState>>>,
@@ -63,6 +65,7 @@ pub struct Core {
 pub struct CoreParts {
     pub environment: Environment,
     pub folder: PathBuf,
+    pub places: Places,
     pub options: LogOptions,
     pub writer: Writer<Arc<PartitionState>>,
     pub files: Arc<JournalFiles>,
@@ -91,6 +94,7 @@ impl Core {
         Core {
             environment: parts.environment,
             folder: parts.folder,
+            places: parts.places,
             options: parts.options,
             queue: Queue::default(),
             writer: Mutex::new(parts.writer),

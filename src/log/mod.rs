@@ -54,6 +54,7 @@ mod log;
 mod options;
 mod partition;
 mod partition_state;
+mod places;
 mod producers;
 mod recovery;
 mod retention;

@@ -10,10 +10,9 @@ use bytes::Bytes;
 
 use super::batch::{BatchHeader, StoredBatch};
 use super::checkpoint::PartitionCheckpoint;
-use super::io::Disk;
 use super::journal::{Entry, Queue, Sequence};
 use super::producers::{ProducerTable, Verdict};
-use super::segment::{FlushedPosition, SegmentError, SegmentOptions, Segments};
+use super::segment::{FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
 use super::topic_policy::TopicPolicy;
 use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
@@ -21,10 +20,7 @@ use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
 /// One partition. Its offsets are ordered: log start and flushed <= high watermark <= end.
 #[derive(Debug)]
 pub struct PartitionState {
-    id: PartitionId,
-    folder: PathBuf,
-    disk: Arc<dyn Disk>,
-    segment_options: SegmentOptions,
+    place: SegmentPlace,
     /// Where the segments end by the checkpoint; none if there was no checkpoint.
     flushed_at_open: Option<FlushedPosition>,
     /// The producers that a scan of the segments found, where there was no checkpoint.
@@ -61,22 +57,9 @@ struct Waiters {
     blocked: usize,
 }
 
-/// Where a partition lives and how its segments are cut.
-#[derive(Debug)]
-pub struct PartitionPlace {
-    /// The partition's number.
-    pub id: PartitionId,
-    /// Its folder.
-    pub folder: PathBuf,
-    /// The disk of the folder.
-    pub disk: Arc<dyn Disk>,
-    /// How segments are cut.
-    pub segment_options: SegmentOptions,
-}
-
 impl PartitionState {
     /// A partition without any data.
-    pub fn empty(place: PartitionPlace) -> PartitionState {
+    pub fn empty(place: SegmentPlace) -> PartitionState {
         let flushed = FlushedPosition {
             segment: Offset::ZERO,
             position: 0,
@@ -92,7 +75,7 @@ impl PartitionState {
     }
 
     /// A partition as a checkpoint left it.
-    pub fn at_checkpoint(place: PartitionPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
+    pub fn at_checkpoint(place: SegmentPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
         let PartitionCheckpoint {
             log_start,
             flushed,
@@ -108,13 +91,8 @@ impl PartitionState {
     }
 
     /// A partition without a checkpoint: its segments are scanned for their end and their producers.
-    pub fn scanned(place: PartitionPlace) -> Result<PartitionState, SegmentError> {
-        let segments = Segments::open(
-            Arc::clone(&place.disk),
-            place.folder.clone(),
-            None,
-            place.segment_options,
-        )?;
+    pub fn scanned(place: SegmentPlace) -> Result<PartitionState, SegmentError> {
+        let segments = Segments::open(place.clone(), None)?;
         let (log_start, end) = (segments.first_offset(), segments.flushed().next_offset);
         let mut producers = ProducerTable::default();
         let mut next = log_start;
@@ -133,17 +111,14 @@ impl PartitionState {
     }
 
     fn new(
-        place: PartitionPlace,
+        place: SegmentPlace,
         log_start: Offset,
         flushed_at_open: Option<FlushedPosition>,
         next_offset: Offset,
         producers: ProducerTable,
     ) -> PartitionState {
         PartitionState {
-            id: place.id,
-            folder: place.folder,
-            disk: place.disk,
-            segment_options: place.segment_options,
+            place,
             flushed_at_open,
             scanned_producers: ProducerTable::default(),
             log_start: AtomicU64::new(log_start.0),
@@ -167,12 +142,12 @@ impl PartitionState {
 
     /// The partition's number.
     pub fn id(&self) -> PartitionId {
-        self.id
+        self.place.partition
     }
 
     /// The partition's folder, which need not exist.
     pub fn folder(&self) -> &PathBuf {
-        &self.folder
+        &self.place.dir
     }
 
     /// First readable offset.
@@ -211,7 +186,7 @@ impl PartitionState {
 
     fn segment_size_max_bytes(&self) -> u64 {
         let own = self.policy().segment_size_max_bytes;
-        own.unwrap_or(self.segment_options.segment_size_max_bytes)
+        own.unwrap_or(self.place.options.segment_size_max_bytes)
     }
 
     /// Base offset of the last segment by the newest checkpoint on the disk.
@@ -261,7 +236,7 @@ impl PartitionState {
         let next_offset = base_offset.plus(header.record_count as u64);
         let entry = Entry {
             target: Arc::clone(self),
-            partition: self.id,
+            partition: self.id(),
             base_offset,
             next_offset,
             max_timestamp: header.max_timestamp,
@@ -459,15 +434,9 @@ impl PartitionState {
         }
         let _opening = lock(&self.opening_segments);
         if self.segments.get().is_none() {
-            let segments = Segments::open(
-                Arc::clone(&self.disk),
-                self.folder.clone(),
-                self.flushed_at_open,
-                SegmentOptions {
-                    segment_size_max_bytes: self.segment_size_max_bytes(),
-                    ..self.segment_options
-                },
-            )?;
+            let mut place = self.place.clone();
+            place.options.segment_size_max_bytes = self.segment_size_max_bytes();
+            let segments = Segments::open(place, self.flushed_at_open)?;
             let segments = self.segments.get_or_init(|| segments);
             // Files whose removal a crash undid, and what a move left that was durable before they were opened.
             self.retire();

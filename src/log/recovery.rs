@@ -16,15 +16,14 @@ use super::io::aligned::BufferPool;
 use super::io::{Disk, DurableWriter, Environment, OpenMode};
 use super::journal::{JournalFiles, Replay, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
-use super::partition_state::{PartitionPlace, PartitionState};
-use super::segment::SegmentOptions;
+use super::partition_state::PartitionState;
+use super::places::{PARTITIONS_FOLDER, Places};
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
 const LOCK_FILE: &str = "lock";
 const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
 const JOURNAL_FOLDER: &str = "journal";
-const PARTITIONS_FOLDER: &str = "partitions";
 const STORE_MAGIC: &[u8; 8] = b"DBSTORE1";
 const STORE_SIZE_BYTES: usize = 20;
 
@@ -84,10 +83,9 @@ pub fn open(
         .max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation))
         + 1;
 
+    let places = Places::new(Arc::clone(&disk), folder, store, &options);
     let opening = Opening {
-        disk: &disk,
-        folder,
-        options: &options,
+        places: &places,
         checkpoint: checkpoint.as_ref(),
     };
     let entries = std::mem::take(&mut found.entries);
@@ -138,6 +136,7 @@ pub fn open(
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,
         folder: folder.to_path_buf(),
+        places,
         options,
         files,
         pool,
@@ -162,21 +161,19 @@ pub fn open(
 impl Core {
     /// A partition that has no data yet.
     pub(super) fn empty_partition(&self, id: PartitionId) -> PartitionState {
-        PartitionState::empty(place(&self.environment.disk, &self.folder, self.options(), id))
+        PartitionState::empty(self.places.of(id))
     }
 }
 
 struct Opening<'a> {
-    disk: &'a Arc<dyn Disk>,
-    folder: &'a Path,
-    options: &'a LogOptions,
+    places: &'a Places,
     checkpoint: Option<&'a Checkpoint>,
 }
 
 impl Opening<'_> {
     /// The partition as its segments hold it.
     fn partition(&self, id: PartitionId) -> Result<Arc<PartitionState>, OpenError> {
-        let place = place(self.disk, self.folder, self.options, id);
+        let place = self.places.of(id);
         let state = match self.checkpoint.map(|checkpoint| checkpoint.partitions.get(&id)) {
             Some(Some(checkpoint)) => PartitionState::at_checkpoint(place, checkpoint),
             Some(None) => PartitionState::empty(place),
@@ -235,20 +232,6 @@ impl Opening<'_> {
             }
         }
         Ok(checkpoint)
-    }
-}
-
-fn place(disk: &Arc<dyn Disk>, folder: &Path, options: &LogOptions, id: PartitionId) -> PartitionPlace {
-    let segment_options = SegmentOptions {
-        segment_size_max_bytes: options.segment_size_max_bytes,
-        ..SegmentOptions::default()
-    };
-    let folder = folder.join(PARTITIONS_FOLDER).join(format!("{:010}", id.0));
-    PartitionPlace {
-        id,
-        folder,
-        disk: Arc::clone(disk),
-        segment_options,
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::seal::{Lineage, SealFault};
 use crate::log::Offset;
 use crate::log::batch::BatchError;
 
@@ -24,6 +25,8 @@ pub enum FileOperation {
     Truncate,
     /// Removing it.
     Remove,
+    /// Giving it its name.
+    Rename,
     /// Making it durable.
     Sync,
 }
@@ -38,6 +41,7 @@ impl fmt::Display for FileOperation {
             FileOperation::Allocate => "reserve space for",
             FileOperation::Truncate => "truncate",
             FileOperation::Remove => "remove",
+            FileOperation::Rename => "rename",
             FileOperation::Sync => "sync",
         })
     }
@@ -109,6 +113,64 @@ pub enum SegmentError {
         size_bytes: u64,
         /// [`super::SEGMENT_SIZE_LIMIT_BYTES`].
         limit_bytes: u64,
+    },
+    /// The bytes of a chunk of a sealed segment are not those that were sealed.
+    #[error("chunk at position {position} of {path} has crc {found:#010x}, want {expected:#010x}", path = path.display())]
+    ChunkDamaged {
+        /// The segment file.
+        path: PathBuf,
+        /// Where the chunk begins.
+        position: u64,
+        /// The checksum of its bytes.
+        found: u32,
+        /// The checksum in the seal.
+        expected: u32,
+    },
+    /// The seal of a segment is damaged or another segment's: whether the data is right cannot be told.
+    #[error("seal {path} is damaged", path = path.display())]
+    SealDamaged {
+        /// The seal's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: SealFault,
+    },
+    /// A segment's seal does not continue the one before: one of both is of another history.
+    #[error("seal {path} follows {found:?}, and the segment before it has {expected}", path = path.display())]
+    LinkBroken {
+        /// The seal's file.
+        path: PathBuf,
+        /// What the seal follows.
+        found: Option<Lineage>,
+        /// The lineage of the segment before it.
+        expected: Lineage,
+    },
+    /// A sealed file is not as long as it was sealed. That is damage: the end of a closed segment is in its
+    /// seal.
+    #[error("{path} has {found_bytes} bytes and was sealed with {expected_bytes}", path = path.display())]
+    SealedLength {
+        /// The segment file.
+        path: PathBuf,
+        /// Its length.
+        found_bytes: u64,
+        /// The length that was sealed.
+        expected_bytes: u64,
+    },
+    /// An index file of a sealed segment, or an entry of one, does not agree with the batches. Nothing is lost:
+    /// indexes are made again from batches.
+    #[error("index {path} does not agree with its batches from position {position} on", path = path.display())]
+    IndexDamaged {
+        /// The index file.
+        path: PathBuf,
+        /// Position of the first wrong entry, or of the end of the shorter one.
+        position: u64,
+    },
+    /// The last segment is sealed, so there was one behind it.
+    #[error("the segment behind {path} is missing, offset {next}", path = path.display())]
+    NextMissing {
+        /// The sealed segment file.
+        path: PathBuf,
+        /// Where the missing one begins.
+        next: Offset,
     },
     /// An offset that no segment holds was asked for.
     #[error("offset {offset} is outside {first}..={next}")]

@@ -1,10 +1,8 @@
 //! Walks the batch headers of a segment without reading the records.
 
-use std::path::Path;
-
-use super::{FileOperation, SegmentError};
+use super::SegmentError;
+use super::file::SegmentFile;
 use crate::log::batch::{BatchError, BatchHeader, HEADER_SIZE_BYTES};
-use crate::log::io::File;
 
 /// Read at once. 4 KiB, the distance of index entries: one read finds most batches.
 const CHUNK_SIZE_BYTES: usize = 4096;
@@ -14,8 +12,8 @@ const CHUNK_SIZE_BYTES: usize = 4096;
 /// Checks that headers are well formed and batches end within the range, not their order and not the
 /// checksums of their records.
 pub(super) struct Headers<'a> {
-    file: &'a dyn File,
-    path: &'a Path,
+    file: &'a SegmentFile,
+    is_verified: bool,
     position: u64,
     end: u64,
     chunk: [u8; CHUNK_SIZE_BYTES],
@@ -24,11 +22,22 @@ pub(super) struct Headers<'a> {
 }
 
 impl<'a> Headers<'a> {
-    pub(super) fn new(file: &'a dyn File, path: &'a Path, position: u64, end: u64) -> Headers<'a> {
+    /// A walk whose outcome is to be believed.
+    pub(super) fn verified(file: &'a SegmentFile, position: u64, end: u64) -> Headers<'a> {
+        Headers::new(file, true, position, end)
+    }
+
+    /// A walk to a batch that is verified where it is found. It goes on over a damaged chunk where offsets without
+    /// gaps show that no batch was passed over, so that those behind the damage can be reached.
+    pub(super) fn leading(file: &'a SegmentFile, position: u64, end: u64) -> Headers<'a> {
+        Headers::new(file, !file.is_contiguous(), position, end)
+    }
+
+    fn new(file: &'a SegmentFile, is_verified: bool, position: u64, end: u64) -> Headers<'a> {
         let chunk = [0; CHUNK_SIZE_BYTES];
         Headers {
             file,
-            path,
+            is_verified,
             position,
             end,
             chunk,
@@ -46,7 +55,7 @@ impl<'a> Headers<'a> {
         self.fill()?;
         let bytes = &self.chunk[(position - self.chunk_position) as usize..self.chunk_size_bytes];
         let corrupt = |source| SegmentError::CorruptBatch {
-            path: self.path.to_owned(),
+            path: self.file.path().to_owned(),
             position,
             source,
         };
@@ -70,8 +79,11 @@ impl<'a> Headers<'a> {
         }
         self.chunk_position = self.position;
         self.chunk_size_bytes = (self.end - self.position).min(CHUNK_SIZE_BYTES as u64) as usize;
-        self.file
-            .read_at(&mut self.chunk[..self.chunk_size_bytes], self.position)
-            .map_err(SegmentError::io(FileOperation::Read, self.path))
+        let buffer = &mut self.chunk[..self.chunk_size_bytes];
+        if self.is_verified {
+            self.file.read(buffer, self.position)
+        } else {
+            self.file.read_unverified(buffer, self.position)
+        }
     }
 }

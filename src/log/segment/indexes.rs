@@ -43,7 +43,7 @@ pub(super) struct BatchPlace {
 #[derive(Clone, Debug)]
 pub(super) struct Indexes {
     base_offset: Offset,
-    interval_bytes: u64,
+    interval_bytes: u32,
     offsets: Vec<OffsetEntry>,
     times: Vec<TimeEntry>,
     bytes_since_entry: u64,
@@ -90,7 +90,7 @@ impl Indexes {
     pub(super) fn new(base_offset: Offset, interval_bytes: u32) -> Indexes {
         Indexes {
             base_offset,
-            interval_bytes: interval_bytes.into(),
+            interval_bytes,
             offsets: Vec::new(),
             times: Vec::new(),
             bytes_since_entry: 0,
@@ -135,6 +135,29 @@ impl Indexes {
         self
     }
 
+    /// Takes the entries of encoded indexes that are known to be whole.
+    pub(super) fn decode_whole(mut self, offsets: &[u8], times: &[u8]) -> Indexes {
+        self.offsets = offsets
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| OffsetEntry::decode(*bytes))
+            .collect();
+        self.times = times
+            .as_chunks()
+            .0
+            .iter()
+            .map(|bytes| TimeEntry::decode(*bytes))
+            .collect();
+        self.max = self.times.last().copied();
+        self
+    }
+
+    /// Whether these indexes begin with all entries of `first`, which are of the first batches.
+    pub(super) fn begin_with(&self, first: &Indexes) -> bool {
+        self.offsets.starts_with(&first.offsets) && self.times.starts_with(&first.times)
+    }
+
     /// The entries from `offset_count` and `time_count` on, encoded.
     pub(super) fn encode_from(&self, offset_count: usize, time_count: usize) -> (Vec<u8>, Vec<u8>) {
         let offsets = self.offsets[offset_count..]
@@ -157,7 +180,7 @@ impl Indexes {
                 relative_offset,
             });
         }
-        if self.bytes_since_entry > self.interval_bytes {
+        if self.bytes_since_entry > u64::from(self.interval_bytes) {
             self.offsets.push(OffsetEntry {
                 relative_offset,
                 position: batch.position as u32,
@@ -196,6 +219,11 @@ impl Indexes {
         {
             self.times.push(max);
         }
+    }
+
+    /// The distance of entries.
+    pub(super) fn interval_bytes(&self) -> u32 {
+        self.interval_bytes
     }
 
     /// Number of entries in the offset and the time index.

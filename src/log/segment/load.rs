@@ -3,13 +3,16 @@
 use std::io;
 use std::path::Path;
 
+use super::file::SegmentFile;
 use super::headers::Headers;
-use super::indexes::{BatchPlace, Indexes};
+use super::indexes::Indexes;
 use super::open::find;
 use super::paths::SegmentPaths;
+use super::seal::SealContent;
+use super::sealing::place_of;
 use super::{FileOperation, SegmentError};
 use crate::log::Offset;
-use crate::log::io::{Disk, File, OpenMode};
+use crate::log::io::{Disk, OpenMode};
 
 /// The indexes of a segment, complete up to its end or to the first damage.
 pub(super) struct Loaded {
@@ -24,28 +27,32 @@ pub(super) struct Loaded {
 
 /// Reads the index files, checks their last entries, and walks the headers behind them up to `end`.
 ///
-/// The walk is short when the index files are whole: one interval. Without them it is the whole segment.
+/// The walk is short when the index files are whole: one interval. Without them it is the whole segment. Where
+/// a seal vouches for the index files there is none.
 pub(super) fn load(
     disk: &dyn Disk,
     paths: &SegmentPaths,
-    file: &dyn File,
+    file: &SegmentFile,
     base_offset: Offset,
     end: u64,
     index_interval_bytes: u32,
 ) -> Result<Loaded, SegmentError> {
-    let empty = Indexes::new(base_offset, index_interval_bytes);
     let offsets = read_index(disk, &paths.offset_index)?;
     let times = read_index(disk, &paths.time_index)?;
+    if let Some(seal) = file.seal() {
+        return Ok(load_sealed(&seal.content, paths, file, &offsets, &times));
+    }
+    let empty = Indexes::new(base_offset, index_interval_bytes);
     let mut stored = empty.clone().decode(&offsets, &times, end);
     while let Some(anchor) = stored.last_offset_entry() {
-        let batch = Headers::new(file, &paths.log, anchor.position.into(), end).next();
+        let batch = Headers::verified(file, anchor.position.into(), end).next();
         let last_offset = base_offset.plus(anchor.relative_offset.into());
         if batch.is_ok_and(|batch| batch.is_some_and(|(_, header)| header.last_offset() == last_offset)) {
             break;
         }
         stored.forget_last_offset_entry();
     }
-    let indexes = if is_time_right(&stored, paths, file, base_offset, end) {
+    let indexes = if is_time_right(&stored, file, base_offset, end) {
         stored
     } else {
         empty
@@ -53,40 +60,56 @@ pub(super) fn load(
     Ok(complete(indexes, paths, file, base_offset, end))
 }
 
+/// The indexes of a sealed segment: as stored if they are what was sealed, else made again from its batches.
+fn load_sealed(
+    content: &SealContent,
+    paths: &SegmentPaths,
+    file: &SegmentFile,
+    offsets: &[u8],
+    times: &[u8],
+) -> Loaded {
+    let base_offset = content.identity.base_offset;
+    let empty = Indexes::new(base_offset, content.index_interval_bytes);
+    if crc32fast::hash(offsets) == content.offset_index_crc
+        && crc32fast::hash(times) == content.time_index_crc
+    {
+        let indexes = empty.decode_whole(offsets, times);
+        return Loaded {
+            stored_counts: indexes.counts(),
+            indexes,
+            next_offset: content.next_offset,
+            damage: None,
+        };
+    }
+    let mut loaded = complete(empty, paths, file, base_offset, content.size_bytes);
+    loaded.indexes.close();
+    loaded
+}
+
 /// Whether the last time entry tells what the batch that it points to tells.
 ///
 /// A time index without entries beside an offset index with some is lost, or all batches are without time.
-fn is_time_right(
-    indexes: &Indexes,
-    paths: &SegmentPaths,
-    file: &dyn File,
-    base_offset: Offset,
-    end: u64,
-) -> bool {
+fn is_time_right(indexes: &Indexes, file: &SegmentFile, base_offset: Offset, end: u64) -> bool {
     let Some(offset) = indexes.offset_of_max_timestamp() else {
         return false;
     };
     let entry_before = |bound| indexes.offset_entry_before(bound);
-    find(file, &paths.log, base_offset, end, offset, entry_before)
-        .is_ok_and(|(_, header)| header.max_timestamp == indexes.max_timestamp())
+    find(file, base_offset, end, offset, entry_before)
+        .is_ok_and(|found| found.is_some_and(|(_, header)| header.max_timestamp == indexes.max_timestamp()))
 }
 
 /// Walks from the last offset entry to the end and adds what the indexes lack.
 fn complete(
     mut indexes: Indexes,
     paths: &SegmentPaths,
-    file: &dyn File,
+    file: &SegmentFile,
     base_offset: Offset,
     end: u64,
 ) -> Loaded {
     let stored_counts = indexes.counts();
     let anchor = indexes.last_offset_entry();
-    let mut headers = Headers::new(
-        file,
-        &paths.log,
-        anchor.map_or(0, |entry| entry.position.into()),
-        end,
-    );
+    let from = anchor.map_or(0, |entry| entry.position.into());
+    let mut headers = Headers::verified(file, from, end);
     let mut next_offset = base_offset;
     let damage = loop {
         match headers.next() {
@@ -96,13 +119,8 @@ fn complete(
                 let is_anchor = anchor.is_some_and(|entry| u64::from(entry.position) == position);
                 if is_anchor {
                     indexes.skip(header.size_bytes());
-                } else if header.base_offset == next_offset {
-                    indexes.observe(&BatchPlace {
-                        position,
-                        size_bytes: header.size_bytes(),
-                        last_offset: header.last_offset(),
-                        max_timestamp: header.max_timestamp,
-                    });
+                } else if file.may_follow(header.base_offset, next_offset) {
+                    indexes.observe(&place_of(position, &header));
                 } else {
                     break Some(SegmentError::Damaged {
                         path: paths.log.clone(),

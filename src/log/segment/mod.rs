@@ -8,21 +8,30 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod chunks;
 mod error;
+mod file;
 mod headers;
 mod indexes;
 mod load;
 mod open;
 mod paths;
+mod place;
 mod retire;
 mod scan;
+mod seal;
+mod sealing;
 mod segments;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod walk;
 mod writer;
 
+pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
 pub use error::{FileOperation, SegmentError};
+pub use place::SegmentPlace;
+pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
 pub use summary::SegmentSummary;
 

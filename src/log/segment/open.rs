@@ -5,11 +5,14 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::Bytes;
 
+use super::file::SegmentFile;
 use super::headers::Headers;
 use super::indexes::{Indexes, OffsetEntry};
 use super::load::load;
 use super::paths::SegmentPaths;
-use super::{FileOperation, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
+use super::place::SegmentPlace;
+use super::seal::Seal;
+use super::{FileOperation, FlushedPosition, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
 use crate::log::batch::{self, BatchHeader};
 use crate::log::io::{Disk, File, OpenMode};
 use crate::log::{Offset, Timestamp};
@@ -19,10 +22,17 @@ use crate::log::{Offset, Timestamp};
 pub(super) struct OpenSegment {
     pub(super) base_offset: Offset,
     pub(super) paths: SegmentPaths,
-    pub(super) file: Arc<dyn File>,
+    pub(super) file: SegmentFile,
     /// Entries of each index that were in its file when the segment was opened.
     pub(super) stored_counts: (usize, usize),
     extent: RwLock<Extent>,
+}
+
+/// The closed segments on both sides of one, if there are any.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    pub(super) before: Option<Offset>,
+    pub(super) behind: Option<Offset>,
 }
 
 /// How far a segment reaches.
@@ -38,12 +48,12 @@ pub(super) struct Extent {
 impl OpenSegment {
     /// A segment in a new, empty file.
     pub(super) fn create(
+        place: &SegmentPlace,
         paths: SegmentPaths,
         file: Arc<dyn File>,
         base_offset: Offset,
-        index_interval_bytes: u32,
     ) -> OpenSegment {
-        let indexes = Indexes::new(base_offset, index_interval_bytes);
+        let indexes = Indexes::new(base_offset, place.options.index_interval_bytes);
         let extent = RwLock::new(Extent {
             end: 0,
             next_offset: base_offset,
@@ -51,8 +61,8 @@ impl OpenSegment {
         });
         OpenSegment {
             base_offset,
+            file: SegmentFile::unsealed(paths.log.clone(), file),
             paths,
-            file,
             stored_counts: (0, 0),
             extent,
         }
@@ -60,37 +70,42 @@ impl OpenSegment {
 
     /// Opens the segment that is appended to; its data ends at `end` whatever the file's length.
     pub(super) fn open_active(
-        disk: &dyn Disk,
-        dir: &Path,
-        base_offset: Offset,
-        end: u64,
-        next_offset: Offset,
-        index_interval_bytes: u32,
+        place: &SegmentPlace,
+        end: &FlushedPosition,
     ) -> Result<OpenSegment, SegmentError> {
-        let paths = SegmentPaths::new(dir, base_offset);
-        let (file, found_bytes) = open_file(disk, &paths.log, OpenMode::ReadWrite)?;
-        if found_bytes < end {
+        let base_offset = end.segment;
+        let paths = SegmentPaths::new(&place.dir, base_offset);
+        let (file, found_bytes) = open_file(&*place.disk, &paths.log, OpenMode::ReadWrite)?;
+        if found_bytes < end.position {
             return Err(SegmentError::TooShort {
                 path: paths.log,
                 found_bytes,
-                expected_bytes: end,
+                expected_bytes: end.position,
             });
         }
-        let loaded = load(disk, &paths, &*file, base_offset, end, index_interval_bytes)?;
+        let file = SegmentFile::unsealed(paths.log.clone(), file);
+        let interval_bytes = place.options.index_interval_bytes;
+        let loaded = load(
+            &*place.disk,
+            &paths,
+            &file,
+            base_offset,
+            end.position,
+            interval_bytes,
+        )?;
         if let Some(damage) = loaded.damage {
             return Err(damage);
         }
-        if loaded.next_offset != next_offset {
-            let found = loaded.next_offset;
+        if loaded.next_offset != end.next_offset {
             return Err(SegmentError::EndsEarly {
                 path: paths.log,
-                found,
-                expected: next_offset,
+                found: loaded.next_offset,
+                expected: end.next_offset,
             });
         }
         let extent = RwLock::new(Extent {
-            end,
-            next_offset,
+            end: end.position,
+            next_offset: end.next_offset,
             indexes: loaded.indexes,
         });
         Ok(OpenSegment {
@@ -102,19 +117,30 @@ impl OpenSegment {
         })
     }
 
-    /// Opens a segment that is closed: its file is its data. `next_offset` is the next segment's base.
+    /// Opens a segment that is closed: its data is what its seal says, or without a seal all of its file.
+    /// `next_offset` is the next segment's base.
     ///
-    /// Damage does not keep it from opening, since it is no reason not to serve what is before it.
+    /// Damaged data does not keep it from opening, since it is no reason not to serve the rest. Its seal must be
+    /// intact and continue its neighbours' seals.
     pub(super) fn open_closed(
-        disk: &dyn Disk,
-        dir: &Path,
+        place: &SegmentPlace,
         base_offset: Offset,
         next_offset: Offset,
-        index_interval_bytes: u32,
+        neighbours: &Neighbours,
     ) -> Result<OpenSegment, SegmentError> {
-        let paths = SegmentPaths::new(dir, base_offset);
-        let (file, end) = open_file(disk, &paths.log, OpenMode::Read)?;
-        let mut loaded = load(disk, &paths, &*file, base_offset, end, index_interval_bytes)?;
+        let paths = SegmentPaths::new(&place.dir, base_offset);
+        let seal = Seal::read(&*place.disk, &paths.seal, place.identity(base_offset))?;
+        let (file, size_bytes) = open_file(&*place.disk, &paths.log, OpenMode::Read)?;
+        let (file, end) = match seal {
+            Some(seal) => {
+                neighbours.check(place, &paths, &seal, next_offset)?;
+                let end = seal.content.size_bytes;
+                (SegmentFile::sealed(paths.log.clone(), file, seal), end)
+            }
+            None => (SegmentFile::unsealed(paths.log.clone(), file), size_bytes),
+        };
+        let interval_bytes = place.options.index_interval_bytes;
+        let mut loaded = load(&*place.disk, &paths, &file, base_offset, end, interval_bytes)?;
         loaded.indexes.close();
         if loaded.damage.is_some() {
             // Indexes that reach up to the damage only must not replace the files.
@@ -145,12 +171,26 @@ impl OpenSegment {
     }
 
     /// Whole, verified batches from the one that contains `from`, up to `max_bytes` but at least one, and the
-    /// offset behind them. Batches behind the first that turn out to be damaged are left out.
+    /// offset behind them. Batches behind the first that turn out to be damaged are left out. Where rewriting took
+    /// batches out, the next one that is left is the first; there may be none up to the segment's end.
     pub(super) fn read(&self, from: Offset, max_bytes: usize) -> Result<(Bytes, Offset), SegmentError> {
-        let end = self.extent().end;
-        let (position, header) = self.find(from, end)?;
+        let (end, segment_next_offset) = {
+            let extent = self.extent();
+            (extent.end, extent.next_offset)
+        };
+        let Some((position, header)) = self.find(from, end)? else {
+            return Ok((Bytes::new(), segment_next_offset));
+        };
         let size_bytes = (header.size_bytes() as u64).max((max_bytes as u64).min(end - position));
-        let bytes = self.slice(position, size_bytes)?;
+        let first_bytes = header.size_bytes() as u64;
+        let bytes = match self.slice(position, size_bytes) {
+            // What is behind the first batch may be damaged or unreadable, which does not concern it.
+            Err(SegmentError::ChunkDamaged {
+                position: damaged, ..
+            }) if damaged > position + first_bytes => self.slice(position, damaged - position)?,
+            Err(_) if size_bytes > first_bytes => self.slice(position, first_bytes)?,
+            bytes => bytes?,
+        };
         let (mut taken_bytes, mut next_offset) = (0, header.base_offset);
         while taken_bytes < bytes.len() {
             match self.verify_next(&bytes[taken_bytes..], position + taken_bytes as u64, next_offset) {
@@ -161,6 +201,9 @@ impl OpenSegment {
                 Err(error) if taken_bytes == 0 => return Err(error),
                 Ok(None) | Err(_) => break,
             }
+        }
+        if position + taken_bytes as u64 == end {
+            next_offset = segment_next_offset;
         }
         Ok((bytes.slice(..taken_bytes), next_offset))
     }
@@ -201,8 +244,10 @@ impl OpenSegment {
         if end == 0 || from >= next_offset {
             return Ok(None);
         }
-        let (position, _) = self.find(from, end)?;
-        let mut headers = Headers::new(&*self.file, &self.paths.log, position, end);
+        let Some((position, _)) = self.find(from, end)? else {
+            return Ok(None);
+        };
+        let mut headers = Headers::verified(&self.file, position, end);
         while let Some((position, header)) = headers.next()? {
             if wanted(&header) {
                 return Ok(Some((position, header)));
@@ -211,16 +256,9 @@ impl OpenSegment {
         Ok(None)
     }
 
-    fn find(&self, offset: Offset, end: u64) -> Result<(u64, BatchHeader), SegmentError> {
+    fn find(&self, offset: Offset, end: u64) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
         let entry_before = |bound| self.extent().indexes.offset_entry_before(bound);
-        find(
-            &*self.file,
-            &self.paths.log,
-            self.base_offset,
-            end,
-            offset,
-            entry_before,
-        )
+        find(&self.file, self.base_offset, end, offset, entry_before)
     }
 
     fn read_batch(&self, position: u64, header: &BatchHeader) -> Result<Bytes, SegmentError> {
@@ -249,7 +287,7 @@ impl OpenSegment {
             return Ok(None);
         };
         batch::verify(whole).map_err(corrupt)?;
-        if header.base_offset != expected {
+        if !self.file.may_follow(header.base_offset, expected) {
             return Err(SegmentError::Damaged {
                 path: self.paths.log.clone(),
                 segment: self.base_offset,
@@ -262,34 +300,77 @@ impl OpenSegment {
     }
 
     fn slice(&self, position: u64, size_bytes: u64) -> Result<Bytes, SegmentError> {
-        let slice = self.file.slice(position..position + size_bytes);
-        slice.map_err(SegmentError::io(FileOperation::Read, &self.paths.log))
+        self.file.slice(position..position + size_bytes)
     }
 }
 
-/// Position and header of the batch that contains `offset`.
+impl Neighbours {
+    /// Checks that the seal of a segment continues the one before and is continued by the one behind, where
+    /// these have intact seals; theirs are their own matter.
+    fn check(
+        &self,
+        place: &SegmentPlace,
+        paths: &SegmentPaths,
+        seal: &Seal,
+        next_offset: Offset,
+    ) -> Result<(), SegmentError> {
+        if seal.content.next_offset != next_offset {
+            return Err(SegmentError::EndsEarly {
+                path: paths.log.clone(),
+                found: seal.content.next_offset,
+                expected: next_offset,
+            });
+        }
+        let seal_of = |base_offset: Offset| {
+            let path = SegmentPaths::new(&place.dir, base_offset).seal;
+            let seal = Seal::read(&*place.disk, &path, place.identity(base_offset));
+            seal.ok().flatten().map(|seal| (path, seal))
+        };
+        if let Some((_, before)) = self.before.and_then(seal_of) {
+            check_link(&paths.seal, seal, &before)?;
+        }
+        match self.behind.and_then(seal_of) {
+            Some((path, behind)) => check_link(&path, &behind, seal),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Checks that `seal`, in the file `path`, continues `before`.
+pub(super) fn check_link(path: &Path, seal: &Seal, before: &Seal) -> Result<(), SegmentError> {
+    if seal.follows(before) {
+        return Ok(());
+    }
+    Err(SegmentError::LinkBroken {
+        path: path.to_owned(),
+        found: seal.predecessor,
+        expected: before.lineage,
+    })
+}
+
+/// Position and header of the batch that contains `offset`, or where batches were taken out of the next one; none
+/// if those up to the segment's end were.
 ///
 /// Walks from the index entry before it. If the batch there is not the entry's, the index is wrong or the
 /// segment damaged; the entry before that one, and so on, leads to the same batch or to the damage.
 pub(super) fn find(
-    file: &dyn File,
-    path: &Path,
+    file: &SegmentFile,
     segment: Offset,
     end: u64,
     offset: Offset,
     entry_before: impl Fn(Offset) -> Option<OffsetEntry>,
-) -> Result<(u64, BatchHeader), SegmentError> {
+) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
     let mut bound = offset;
     loop {
         let entry = entry_before(bound);
-        let mut headers = Headers::new(file, path, entry.map_or(0, |entry| entry.position.into()), end);
+        let mut headers = Headers::leading(file, entry.map_or(0, |entry| entry.position.into()), end);
         let mut next_offset = segment;
         if let Some(entry) = entry {
             let last_offset = segment.plus(entry.relative_offset.into());
             match headers.next() {
                 Ok(Some((position, header))) if header.last_offset() == last_offset => {
                     if header.last_offset() == offset {
-                        return Ok((position, header));
+                        return Ok(Some((position, header)));
                     }
                     next_offset = header.next_offset();
                 }
@@ -300,10 +381,10 @@ pub(super) fn find(
             }
         }
         while let Some((position, header)) = headers.next()? {
-            if header.base_offset != next_offset {
+            if !file.may_follow(header.base_offset, next_offset) {
                 let (found, expected) = (header.base_offset, next_offset);
                 return Err(SegmentError::Damaged {
-                    path: path.to_owned(),
+                    path: file.path().to_owned(),
                     segment,
                     position,
                     found,
@@ -311,19 +392,26 @@ pub(super) fn find(
                 });
             }
             if offset < header.next_offset() {
-                return Ok((position, header));
+                return Ok(Some((position, header)));
             }
             next_offset = header.next_offset();
         }
+        if !file.is_contiguous() {
+            return Ok(None);
+        }
         return Err(SegmentError::EndsEarly {
-            path: path.to_owned(),
+            path: file.path().to_owned(),
             found: next_offset,
             expected: offset,
         });
     }
 }
 
-fn open_file(disk: &dyn Disk, path: &Path, mode: OpenMode) -> Result<(Arc<dyn File>, u64), SegmentError> {
+pub(super) fn open_file(
+    disk: &dyn Disk,
+    path: &Path,
+    mode: OpenMode,
+) -> Result<(Arc<dyn File>, u64), SegmentError> {
     let file = disk
         .open(path, mode)
         .map_err(SegmentError::io(FileOperation::Open, path))?;

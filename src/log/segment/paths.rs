@@ -11,6 +11,7 @@ const OFFSET_DIGITS: usize = 20;
 pub(super) const TEMPORARY_SUFFIX: &str = ".tmp";
 
 const LOG_SUFFIX: &str = ".log";
+const SEAL_SUFFIX: &str = ".seal";
 
 /// The files of one segment.
 #[derive(Clone, Debug)]
@@ -18,6 +19,7 @@ pub(super) struct SegmentPaths {
     pub(super) log: PathBuf,
     pub(super) offset_index: PathBuf,
     pub(super) time_index: PathBuf,
+    pub(super) seal: PathBuf,
 }
 
 impl SegmentPaths {
@@ -27,13 +29,23 @@ impl SegmentPaths {
             log: path(LOG_SUFFIX),
             offset_index: path(".index"),
             time_index: path(".timeindex"),
+            seal: path(SEAL_SUFFIX),
         }
     }
 }
 
 /// The base offset in the name of a `.log` file; `None` for all other names.
 pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
-    let digits = name.strip_suffix(LOG_SUFFIX)?;
+    offset_before(name, LOG_SUFFIX)
+}
+
+/// The base offset in the name of a `.seal` file; `None` for all other names.
+pub(super) fn sealed_offset_of(name: &str) -> Option<Offset> {
+    offset_before(name, SEAL_SUFFIX)
+}
+
+fn offset_before(name: &str, suffix: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(suffix)?;
     let is_number = digits.len() == OFFSET_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit());
     let offset = is_number.then(|| digits.parse::<u64>().ok())??;
     // As in a batch's header, where offsets are signed: the offsets behind do not overflow.
@@ -50,7 +62,10 @@ mod tests {
         assert_eq!(paths.log, Path::new("p/00000000000000000042.log"));
         assert_eq!(paths.offset_index, Path::new("p/00000000000000000042.index"));
         assert_eq!(paths.time_index, Path::new("p/00000000000000000042.timeindex"));
+        assert_eq!(paths.seal, Path::new("p/00000000000000000042.seal"));
         assert_eq!(base_offset_of("00000000000000000042.log"), Some(Offset(42)));
+        assert_eq!(sealed_offset_of("00000000000000000042.seal"), Some(Offset(42)));
+        assert_eq!(sealed_offset_of("00000000000000000042.seal.tmp"), None);
         for name in [
             "42.log",
             "00000000000000000042.index",

@@ -89,7 +89,7 @@ impl Segments {
                 break;
             };
             // The log last: a segment that is there is there for the next start to remove.
-            for path in [&paths.offset_index, &paths.time_index, &paths.log] {
+            for path in [&paths.seal, &paths.offset_index, &paths.time_index, &paths.log] {
                 match self.place.disk.remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(SegmentError::io(FileOperation::Remove, path)(error));
@@ -115,7 +115,7 @@ impl Segments {
             return Ok(None);
         }
         let active = self.active()?;
-        let mut headers = Headers::new(&*active.file, &active.paths.log, 0, end.position);
+        let mut headers = Headers::verified(&active.file, 0, end.position);
         Ok(headers.next()?.map(|(_, header)| header.max_timestamp))
     }
 

@@ -1,6 +1,6 @@
 //! The segments of one partition: which there are, where the data ends, and reading across them.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 
-use super::open::OpenSegment;
-use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of};
+use super::open::{Neighbours, OpenSegment};
+use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of, sealed_offset_of};
+use super::place::SegmentPlace;
 use super::retire::Retired;
 use super::scan::find_end;
 use super::writer::Writer;
-use super::{FileOperation, FlushedPosition, SegmentError, SegmentOptions};
+use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::batch::StoredBatch;
-use crate::log::io::{Disk, OpenMode};
+use crate::log::io::OpenMode;
 use crate::log::{Offset, Timestamp};
 
 /// Closed segments of one partition that stay open. Readers of a partition are mostly at its end, which the
@@ -28,7 +29,7 @@ const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
 /// [`Segments::append`] that wrote it has returned.
 #[derive(Debug)]
 pub struct Segments {
-    pub(super) place: Place,
+    pub(super) place: SegmentPlace,
     layout: RwLock<Layout>,
     /// Closed segments that are open, the last used one at the back.
     closed: Mutex<VecDeque<Arc<OpenSegment>>>,
@@ -41,14 +42,6 @@ pub struct Segments {
     pub(super) retired: Retired,
     /// Size at which a segment ends; begins as the one of the options.
     size_max_bytes: AtomicU64,
-}
-
-/// Where segments are, and of what shape.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) disk: Arc<dyn Disk>,
-    pub(super) dir: PathBuf,
-    pub(super) options: SegmentOptions,
 }
 
 /// The list of segments. Locked for moments only, never across I/O.
@@ -70,6 +63,18 @@ pub(super) struct ClosedSegment {
     pub(super) max_timestamp: Option<Timestamp>,
     /// A time of the broker's clock at or behind the last append, once somebody asked.
     pub(super) last_append: Option<Timestamp>,
+    pub(super) seal: SealState,
+}
+
+/// Whether a closed segment has its seal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum SealState {
+    /// There is a file.
+    Sealed,
+    /// There is none yet.
+    Unsealed,
+    /// There is none, and the segment was found to be damaged.
+    Refused,
 }
 
 impl Segments {
@@ -82,22 +87,19 @@ impl Segments {
     /// # Errors
     /// When the folder cannot be read or, without `flushed`, when anything but the end of the last segment
     /// is damaged.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        dir: PathBuf,
-        flushed: Option<FlushedPosition>,
-        options: SegmentOptions,
-    ) -> Result<Segments, SegmentError> {
-        let names = match disk.list(&dir) {
+    pub fn open(place: SegmentPlace, flushed: Option<FlushedPosition>) -> Result<Segments, SegmentError> {
+        let SegmentPlace { disk, dir, .. } = &place;
+        let names = match disk.list(dir) {
             Ok(names) => names,
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(SegmentError::io(FileOperation::Read, &dir)(error)),
+            Err(error) => return Err(SegmentError::io(FileOperation::Read, dir)(error)),
         };
         let mut base_offsets: Vec<Offset> = names.iter().filter_map(|name| base_offset_of(name)).collect();
         base_offsets.sort_unstable();
+        let sealed: BTreeSet<Offset> = names.iter().filter_map(|name| sealed_offset_of(name)).collect();
         let (end, torn) = match flushed {
             Some(end) => (end, None),
-            None => find_end(&*disk, &dir, &base_offsets)?,
+            None => find_end(&place, &base_offsets)?,
         };
         let temporaries = names.iter().filter(|name| name.ends_with(TEMPORARY_SUFFIX));
         let mut writer = Writer::new(temporaries.map(|name| dir.join(name)).collect());
@@ -105,23 +107,30 @@ impl Segments {
             .iter()
             .filter(|base_offset| **base_offset > end.segment)
         {
-            writer.discard(SegmentPaths::new(&dir, *stale));
+            writer.discard(SegmentPaths::new(dir, *stale));
+        }
+        // The checkpoint comes after the seals of all segments that it counts as closed.
+        for open in sealed.range(end.segment..) {
+            writer.discard_seal(SegmentPaths::new(dir, *open).seal);
         }
         if flushed.is_none() {
             // What was read may be in the page cache only: the first sync makes it durable.
             writer.distrust(
                 base_offsets
                     .iter()
-                    .map(|base| SegmentPaths::new(&dir, *base).log)
+                    .map(|base| SegmentPaths::new(dir, *base).log)
                     .collect(),
             );
         }
         let closed = base_offsets
             .into_iter()
             .filter(|base_offset| *base_offset < end.segment);
-        let closed = closed.map(ClosedSegment::unopened).collect();
+        let closed = closed
+            .map(|base_offset| ClosedSegment::unopened(base_offset, sealed.contains(&base_offset)))
+            .collect();
+        let size_max_bytes = place.options.segment_size_max_bytes;
         Ok(Segments {
-            place: Place { disk, dir, options },
+            place,
             layout: RwLock::new(Layout {
                 closed,
                 end,
@@ -133,7 +142,7 @@ impl Segments {
             temporaries: AtomicU64::new(0),
             torn: Mutex::new(torn),
             retired: Retired::default(),
-            size_max_bytes: AtomicU64::new(options.segment_size_max_bytes),
+            size_max_bytes: AtomicU64::new(size_max_bytes),
         })
     }
 
@@ -227,7 +236,9 @@ impl Segments {
                 break;
             }
             left_bytes = left_bytes.saturating_sub(bytes.len());
-            runs.push(bytes);
+            if !bytes.is_empty() {
+                runs.push(bytes);
+            }
             next = next_offset;
             // The segment has more, which did not fit; or nothing more fits.
             if left_bytes == 0 || self.segment_of(next)? == Some(base_offset) {
@@ -304,6 +315,20 @@ impl Segments {
                 .unwrap_or(0);
         }
         size_bytes
+    }
+
+    /// Base offset of the closed segment before the one at the end.
+    pub(super) fn last_closed(&self) -> Option<Offset> {
+        self.layout().closed.last().map(|segment| segment.base_offset)
+    }
+
+    /// Takes note of the seal that a closed segment got. It is opened anew, with its seal, when it is read again.
+    pub(super) fn mark_sealed(&self, base_offset: Offset) {
+        if let Some(segment) = self.layout_mut().closed_segment(base_offset) {
+            segment.seal = SealState::Sealed;
+        }
+        let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|segment| segment.base_offset != base_offset);
     }
 
     fn measure(&self, base_offset: Offset) -> Option<u64> {
@@ -406,11 +431,7 @@ impl Segments {
             }
             layout.end
         };
-        let Place { disk, dir, options } = &self.place;
-        let interval_bytes = options.index_interval_bytes;
-        let (position, next_offset) = (end.position, end.next_offset);
-        let opened =
-            OpenSegment::open_active(&**disk, dir, end.segment, position, next_offset, interval_bytes)?;
+        let opened = OpenSegment::open_active(&self.place, &end)?;
         // Another thread may have been faster; the writer may have grown that one.
         Ok(Arc::clone(
             self.layout_mut().active.get_or_insert(Arc::new(opened)),
@@ -418,28 +439,25 @@ impl Segments {
     }
 
     fn open_closed(&self, base_offset: Offset) -> Result<OpenSegment, SegmentError> {
-        let next_offset = {
+        let (next_offset, neighbours) = {
             let layout = self.layout();
-            let index = layout
-                .closed
-                .partition_point(|segment| segment.base_offset <= base_offset);
-            layout
-                .closed
-                .get(index)
-                .map_or(layout.end.segment, |segment| segment.base_offset)
+            let base = |segment: &ClosedSegment| segment.base_offset;
+            let closed = &layout.closed;
+            let behind = closed.partition_point(|segment| segment.base_offset <= base_offset);
+            let before = closed.partition_point(|segment| segment.base_offset < base_offset);
+            let neighbours = Neighbours {
+                before: closed[..before].last().map(base),
+                behind: closed.get(behind).map(base),
+            };
+            (neighbours.behind.unwrap_or(layout.end.segment), neighbours)
         };
-        let Place { disk, dir, options } = &self.place;
-        let segment = OpenSegment::open_closed(
-            &**disk,
-            dir,
-            base_offset,
-            next_offset,
-            options.index_interval_bytes,
-        )?;
-        let known = ClosedSegment::known(&segment);
+        let segment = OpenSegment::open_closed(&self.place, base_offset, next_offset, &neighbours)?;
         if let Some(closed) = self.layout_mut().closed_segment(base_offset) {
-            let last_append = closed.last_append;
-            *closed = ClosedSegment { last_append, ..known };
+            *closed = ClosedSegment {
+                seal: closed.seal,
+                last_append: closed.last_append,
+                ..ClosedSegment::known(&segment)
+            };
         }
         // Without it, every opening walks the segment again; nothing else depends on its success.
         let _ = self.store_rebuilt_indexes(&segment);
@@ -500,12 +518,17 @@ impl Layout {
 }
 
 impl ClosedSegment {
-    fn unopened(base_offset: Offset) -> ClosedSegment {
+    fn unopened(base_offset: Offset, is_sealed: bool) -> ClosedSegment {
         ClosedSegment {
             base_offset,
             size_bytes: None,
             max_timestamp: None,
             last_append: None,
+            seal: if is_sealed {
+                SealState::Sealed
+            } else {
+                SealState::Unsealed
+            },
         }
     }
 
@@ -516,6 +539,7 @@ impl ClosedSegment {
             size_bytes: Some(extent.end),
             max_timestamp: Some(extent.indexes.max_timestamp()),
             last_append: None,
+            seal: SealState::Unsealed,
         }
     }
 }

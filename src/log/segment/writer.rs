@@ -4,10 +4,14 @@ use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::chunks::RunningSums;
 use super::indexes::{BatchPlace, OffsetEntry, TimeEntry};
 use super::open::OpenSegment;
 use super::paths::SegmentPaths;
-use super::segments::{ClosedSegment, Place, Segments};
+use super::place::SegmentPlace;
+use super::seal::{Lineage, Seal};
+use super::sealing::{self, SealDraft, complete_sums};
+use super::segments::{ClosedSegment, Segments};
 use super::{FileOperation, FlushedPosition, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
 use crate::log::Offset;
 use crate::log::batch::StoredBatch;
@@ -37,6 +41,8 @@ pub(super) struct Writer {
     distrusted: Vec<PathBuf>,
     /// Closed files that are not synced.
     unsynced: Vec<(PathBuf, Arc<dyn File>)>,
+    /// Seals of closed segments whose files are not synced.
+    seals: Vec<SealDraft>,
     is_active_dirty: bool,
     is_folder_dirty: bool,
     has_sync_failed: bool,
@@ -50,6 +56,8 @@ struct ActiveFiles {
     /// partitions must not take thirty thousand file descriptors.
     stored_counts: (usize, usize),
     allocated_bytes: u64,
+    /// Of the bytes that were appended since the segment was begun or continued.
+    sums: RunningSums,
 }
 
 impl Writer {
@@ -59,6 +67,7 @@ impl Writer {
             stale,
             distrusted: Vec::new(),
             unsynced: Vec::new(),
+            seals: Vec::new(),
             is_active_dirty: false,
             is_folder_dirty: false,
             has_sync_failed: false,
@@ -69,6 +78,11 @@ impl Writer {
     pub(super) fn discard(&mut self, paths: SegmentPaths) {
         self.stale
             .extend([paths.log, paths.offset_index, paths.time_index]);
+    }
+
+    /// Marks the seal of a segment that is not closed for removal.
+    pub(super) fn discard_seal(&mut self, path: PathBuf) {
+        self.stale.push(path);
     }
 
     /// Marks files whose content may not be durable, with their folder entries.
@@ -102,7 +116,7 @@ impl Writer {
         result
     }
 
-    fn check_sync(&self, place: &Place) -> Result<(), SegmentError> {
+    fn check_sync(&self, place: &SegmentPlace) -> Result<(), SegmentError> {
         if self.has_sync_failed {
             return Err(SegmentError::SyncFailed {
                 path: place.dir.clone(),
@@ -111,9 +125,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Files before the folder: an entry must not survive without what it names.
+    /// Files before the folder: an entry must not survive without what it names. Data and indexes before their
+    /// seal: it must never vouch for what a crash can take away. All of it before the checkpoint that names the
+    /// next segment, so that from then on a closed segment has its seal.
     fn sync_files(&mut self, segments: &Segments) -> Result<(), SegmentError> {
-        let Place { disk, dir, .. } = &segments.place;
+        let SegmentPlace { disk, dir, .. } = &segments.place;
         for path in self.distrusted.drain(..) {
             let file = disk
                 .open(&path, OpenMode::Read)
@@ -125,6 +141,11 @@ impl Writer {
             file.sync()
                 .map_err(SegmentError::io(FileOperation::Sync, &path))?;
         }
+        for draft in self.seals.drain(..) {
+            draft.publish(&segments.place)?;
+            segments.mark_sealed(draft.seal.content.identity.base_offset);
+            self.is_folder_dirty = true;
+        }
         if self.is_active_dirty
             && let Some(active) = &self.active
         {
@@ -132,6 +153,7 @@ impl Writer {
             active
                 .segment
                 .file
+                .open()?
                 .sync()
                 .map_err(SegmentError::io(FileOperation::Sync, path))?;
             self.is_active_dirty = false;
@@ -151,7 +173,7 @@ impl Writer {
         let end = segments.flushed();
         self.open_active(segments)?;
         if end.position > 0 && !fits(&end, batch, end.position, segments.size_max_bytes()) {
-            self.close_active(&segments.place)?;
+            self.close_active(segments)?;
             self.active = Some(create(segments, batch.base_offset)?);
             self.is_folder_dirty = true;
         }
@@ -183,13 +205,13 @@ impl Writer {
             return Ok(());
         }
         self.open_active(segments)?;
-        self.close_active(&segments.place)?;
+        self.close_active(segments)?;
         self.active = Some(create(segments, end.next_offset)?);
         self.is_folder_dirty = true;
         Ok(())
     }
 
-    fn remove_stale(&mut self, place: &Place) -> Result<(), SegmentError> {
+    fn remove_stale(&mut self, place: &SegmentPlace) -> Result<(), SegmentError> {
         while let Some(path) = self.stale.last() {
             match place.disk.remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -225,43 +247,82 @@ impl Writer {
         active
             .segment
             .file
+            .open()?
             .write_at(&buffers, end.position)
             .map_err(SegmentError::io(FileOperation::Write, path))?;
         let run = &batches[..buffers.len()];
+        let mut position = end.position;
+        for batch in run {
+            active.sums.push(position, &batch.bytes);
+            position += batch.bytes.len() as u64;
+        }
         active.publish(segments, run, end);
         self.is_active_dirty = true;
         Ok(run.len())
     }
 
     /// Gives the last segment its final form; may be repeated if it fails.
-    fn close_active(&mut self, place: &Place) -> Result<(), SegmentError> {
+    fn close_active(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        let place = &segments.place;
+        let predecessor = self.lineage_before_active(segments)?;
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let segment = &active.segment;
-        let end = {
-            let mut extent = segment.extent_mut();
-            extent.indexes.close();
-            extent.end
-        };
+        let file = active.segment.file.open()?;
+        let chunk_crcs = active.complete_sums(place, &*file);
+        active.segment.extent_mut().indexes.close();
         active.store_indexes(place)?;
         let segment = &active.segment;
         let paths = &segment.paths;
+        let (end, next_offset) = {
+            let extent = segment.extent();
+            (extent.end, extent.next_offset)
+        };
         // Gives back what was reserved beyond the end.
-        segment
-            .file
-            .truncate(end)
+        file.truncate(end)
             .map_err(SegmentError::io(FileOperation::Truncate, &paths.log))?;
-        self.unsynced.push((paths.log.clone(), Arc::clone(&segment.file)));
+        if let Some(chunk_crcs) = chunk_crcs {
+            let identity = place.identity(segment.base_offset);
+            let extent = (end, next_offset);
+            let content = sealing::content(identity, extent, &segment.extent().indexes, chunk_crcs);
+            let seal = Seal::appended(content, predecessor);
+            self.seals.retain(|draft| draft.seal.content.identity != identity);
+            self.seals.push(SealDraft::write(place, seal)?);
+        }
+        self.unsynced.push((paths.log.clone(), file));
         self.distrusted
             .extend([paths.offset_index.clone(), paths.time_index.clone()]);
         Ok(())
+    }
+
+    /// The lineage of the segment before the last one; none if it has no intact seal. Then a chain begins.
+    fn lineage_before_active(&self, segments: &Segments) -> Result<Option<Lineage>, SegmentError> {
+        let Some(before) = segments.last_closed() else {
+            return Ok(None);
+        };
+        let identity = segments.place.identity(before);
+        let draft = self
+            .seals
+            .iter()
+            .rfind(|draft| draft.seal.content.identity == identity);
+        if let Some(draft) = draft {
+            return Ok(Some(draft.seal.lineage));
+        }
+        let path = SegmentPaths::new(&segments.place.dir, before).seal;
+        match Seal::read(&*segments.place.disk, &path, identity) {
+            Ok(seal) => Ok(seal.map(|seal| seal.lineage)),
+            Err(error @ SegmentError::SealDamaged { .. }) => {
+                tracing::error!(%error, "a damaged seal: the chain of seals begins anew behind it");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
 impl ActiveFiles {
     /// Continues a segment with data; index entries that were not believed are cut off.
-    fn reopen(place: &Place, segment: Arc<OpenSegment>) -> Result<ActiveFiles, SegmentError> {
+    fn reopen(place: &SegmentPlace, segment: Arc<OpenSegment>) -> Result<ActiveFiles, SegmentError> {
         let stored_counts = segment.stored_counts;
         let cut_index = |path: &Path, size_bytes: usize| {
             let file = open_index(place, path)?;
@@ -271,11 +332,39 @@ impl ActiveFiles {
         let (offset_bytes, time_bytes) = sizes(stored_counts);
         cut_index(&segment.paths.offset_index, offset_bytes)?;
         cut_index(&segment.paths.time_index, time_bytes)?;
+        let position = segment.extent().end;
+        let sums = RunningSums::new(place.identity(segment.base_offset), position);
         Ok(ActiveFiles {
             segment,
             stored_counts,
             allocated_bytes: 0,
+            sums,
         })
+    }
+
+    /// The sums of all chunks; none if bytes of an earlier process turn out to be damaged, which an operator must
+    /// know and the log lives with: every other range is served. Such a segment gets no seal.
+    fn complete_sums(&mut self, place: &SegmentPlace, file: &dyn File) -> Option<Vec<u32>> {
+        let (end, indexes) = {
+            let extent = self.segment.extent();
+            (extent.end, extent.indexes.clone())
+        };
+        let identity = place.identity(self.segment.base_offset);
+        let path = &self.segment.paths.log;
+        match complete_sums(file, path, identity, end, (&self.sums, &indexes)) {
+            Ok((chunk_crcs, wrong)) => {
+                if let Some(indexes) = wrong {
+                    self.segment.extent_mut().indexes = indexes;
+                    self.stored_counts = (0, 0);
+                }
+                Some(chunk_crcs)
+            }
+            Err(error) => {
+                let path = path.display();
+                tracing::error!(%path, %error, "a segment is damaged and was closed without a seal");
+                None
+            }
+        }
     }
 
     /// Reserves space up to `end` and some ahead, so that a full disk is an error here and not at a write. An
@@ -288,7 +377,7 @@ impl ActiveFiles {
             .next_power_of_two()
             .clamp(ALLOCATE_STEP_MIN_BYTES, ALLOCATE_STEP_MAX_BYTES);
         let ahead = end.next_multiple_of(step).min(segment_size_max_bytes.max(end));
-        let file = &self.segment.file;
+        let file = self.segment.file.open()?;
         let allocated = file.allocate(ahead).map(|()| ahead);
         let allocated = allocated.or_else(|_| file.allocate(end).map(|()| end));
         let path = &self.segment.paths.log;
@@ -316,7 +405,7 @@ impl ActiveFiles {
     }
 
     /// Writes the index entries that are not in the files.
-    fn store_indexes(&mut self, place: &Place) -> Result<(), SegmentError> {
+    fn store_indexes(&mut self, place: &SegmentPlace) -> Result<(), SegmentError> {
         let (offset_count, time_count) = self.stored_counts;
         let (counts, (offsets, times)) = {
             let extent = self.segment.extent();
@@ -345,7 +434,7 @@ impl ActiveFiles {
 
 /// Opens an index file. One that somebody removed is made anew: what is missing in it is found at the next
 /// start, and an index is no reason to stop.
-fn open_index(place: &Place, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
+fn open_index(place: &SegmentPlace, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
     let file = match place.disk.open(path, OpenMode::ReadWrite) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => place.disk.open(path, OpenMode::CreateNew),
         opened => opened,
@@ -355,19 +444,14 @@ fn open_index(place: &Place, path: &Path) -> Result<Arc<dyn File>, SegmentError>
 
 /// Begins the segment at `base_offset`; the one before it, if it has data, is closed.
 fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, SegmentError> {
-    let Place { disk, dir, options } = &segments.place;
+    let SegmentPlace { disk, dir, .. } = &segments.place;
     disk.create_dir_all(dir)
         .map_err(SegmentError::io(FileOperation::Create, dir))?;
     let paths = SegmentPaths::new(dir, base_offset);
     let file = create_empty(&segments.place, &paths.log)?;
     create_empty(&segments.place, &paths.offset_index)?;
     create_empty(&segments.place, &paths.time_index)?;
-    let segment = Arc::new(OpenSegment::create(
-        paths,
-        file,
-        base_offset,
-        options.index_interval_bytes,
-    ));
+    let segment = Arc::new(OpenSegment::create(&segments.place, paths, file, base_offset));
     let mut layout = segments.layout_mut();
     if let Some(closed) = layout.active.replace(Arc::clone(&segment)) {
         layout.closed.push(ClosedSegment::known(&closed));
@@ -379,11 +463,12 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
         segment,
         stored_counts: (0, 0),
         allocated_bytes: 0,
+        sums: RunningSums::new(segments.place.identity(base_offset), 0),
     })
 }
 
 /// An empty file; one that is there was left by a crash, or by an attempt that failed, and holds nothing.
-fn create_empty(place: &Place, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
+fn create_empty(place: &SegmentPlace, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
     match place.disk.open(path, OpenMode::CreateNew) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let file = place
