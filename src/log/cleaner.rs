@@ -4,8 +4,10 @@
 //! partition's start, then out of the list of segments, then off the disk, oldest file first: a crash at any
 //! point leaves a partition without a hole, and a file that reappears lies below the start.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
+use super::compaction::{Compacted, CompactionError, compact};
 use super::core::Core;
 use super::partition_state::PartitionState;
 use super::retention::removal;
@@ -26,7 +28,7 @@ impl Core {
         let planned = self.plan_removals(&partitions)?;
         self.move_starts(planned)?;
         self.remove_files(&partitions);
-        Ok(())
+        self.compact_all(&partitions)
     }
 
     /// Removes the files of segments that deleted records were in.
@@ -107,6 +109,34 @@ impl Core {
             }
         }
         last.map_or(Ok(()), |sequence| self.commit_until(sequence))
+    }
+
+    fn compact_all(&self, partitions: &[Arc<PartitionState>]) -> Result<(), LogFailed> {
+        for partition in partitions {
+            if partition.is_deleted() || partition.is_uncompactable() {
+                continue;
+            }
+            let goes_on = || {
+                let is_closing = self.is_closing.load(Ordering::Acquire);
+                !is_closing && !partition.is_deleted() && self.check_running().is_ok()
+            };
+            match compact(partition, &self.environment, &goes_on) {
+                Ok(Compacted::Below(offset)) => {
+                    tracing::info!(partition = partition.id().0, %offset, "partition compacted");
+                    partition.set_cleaned(offset);
+                    self.mark_dirty(partition);
+                }
+                Ok(Compacted::Nothing | Compacted::GivenUp) => {}
+                Err(error @ CompactionError::Unknown(_)) => return Err(self.fail(&error)),
+                Err(CompactionError::Segment(error)) => {
+                    if !error.is_storage_full() {
+                        partition.set_uncompactable();
+                    }
+                    report(partition, &error);
+                }
+            }
+        }
+        Ok(())
     }
 
     fn remove_files(&self, partitions: &[Arc<PartitionState>]) {

@@ -80,7 +80,7 @@ impl Flusher {
             let entry = self.entry(partition);
             entry.flushed = segments.flushed();
             // The journal that holds the move may be freed behind this checkpoint.
-            entry.log_start = partition.log_start();
+            (entry.log_start, entry.cleaned) = (partition.log_start(), partition.cleaned());
         }
         match self.save(lsn) {
             Ok(()) => {}
@@ -134,6 +134,7 @@ impl Flusher {
             .entry(partition.id())
             .or_insert_with(|| PartitionCheckpoint {
                 log_start: partition.log_start(),
+                cleaned: partition.cleaned(),
                 flushed: super::segment::FlushedPosition {
                     segment: super::Offset::ZERO,
                     position: 0,

@@ -7,6 +7,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
+use bytes::Bytes;
+
 use super::catalog::{self, PARTITIONS_PER_TOPIC_MAX, TopicRecord, is_valid_name};
 use super::core::Core;
 use super::io::{Environment, WritePath};
@@ -15,7 +17,9 @@ use super::recovery::{self, Recovered};
 use super::threads;
 use super::topic_config;
 use super::topic_policy::TopicPolicy;
-use super::{LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec};
+use super::{
+    AppendError, LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec,
+};
 
 /// A log in a data folder; cheap to clone.
 ///
@@ -78,6 +82,7 @@ impl Log {
             has_threads,
         } = recovered;
         let core = Arc::new(core);
+        core.metadata.set_policy(catalog::policy());
         for (name, record) in catalog.topics {
             let of = |id: &PartitionId| partitions.get(id).map(Arc::clone);
             let states = record.partitions.iter().filter_map(of).collect();
@@ -130,7 +135,7 @@ impl Log {
             partitions: (first..first + found).map(PartitionId).collect(),
             configs: spec.configs.clone(),
         };
-        self.log_topic(name, Some(&record), false)?;
+        self.log_topic(name, &record, false)?;
         *last_partition += found;
         let states = record
             .partitions
@@ -143,11 +148,12 @@ impl Log {
     /// Deletes a topic with its data; durable when this returns.
     pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
         let core = &self.inner.core;
-        let _change = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
         })?;
-        self.log_topic(name, None, true)?;
+        let batch = catalog::encode_deletion(name, *last_partition, core.environment.clock.now());
+        self.log_change(batch.map_err(AppendError::Corrupt)?, true)?;
         core.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -209,7 +215,7 @@ impl Log {
             configs,
             ..topic.record()
         };
-        self.log_topic(name, Some(&record), true)?;
+        self.log_topic(name, &record, true)?;
         Ok(insert_topic(core, name, record, topic.states()))
     }
 
@@ -232,7 +238,7 @@ impl Log {
         let added: Vec<_> = (first..first + (count - existing)).map(PartitionId).collect();
         let mut record = topic.record();
         record.partitions.extend(&added);
-        self.log_topic(name, Some(&record), false)?;
+        self.log_topic(name, &record, false)?;
         *last_partition += count - existing;
         let mut states = topic.states();
         states.extend(added.into_iter().map(|id| Arc::new(core.empty_partition(id))));
@@ -265,21 +271,20 @@ impl Log {
     }
 
     /// Deleting a topic, or keeping less of it, is how a full disk becomes free: that `uses_reserve`.
-    fn log_topic(
-        &self,
-        name: &str,
-        record: Option<&TopicRecord>,
-        uses_reserve: bool,
-    ) -> Result<Offset, TopicError> {
+    fn log_topic(&self, name: &str, record: &TopicRecord, uses_reserve: bool) -> Result<(), TopicError> {
+        let batch = catalog::encode(name, record, self.inner.core.environment.clock.now());
+        self.log_change(batch.map_err(AppendError::Corrupt)?, uses_reserve)
+    }
+
+    fn log_change(&self, batch: Bytes, uses_reserve: bool) -> Result<(), TopicError> {
         let core = &self.inner.core;
-        let batch = catalog::encode(name, record, core.environment.clock.now());
-        let batch = batch.map_err(super::AppendError::Corrupt)?;
         let metadata = Partition {
             core: Arc::clone(core),
             state: Arc::clone(&core.metadata),
             uses_reserve,
         };
-        Ok(metadata.append(batch)?.wait()?)
+        metadata.append(batch)?.wait()?;
+        Ok(())
     }
 }
 

@@ -31,6 +31,10 @@ pub struct PartitionState {
     /// Base offset of the last segment by the newest checkpoint on the disk: the ones before it are closed for
     /// any process that opens the log from now on.
     checkpointed_segment: AtomicU64,
+    /// Below this offset everything was compacted.
+    cleaned: AtomicU64,
+    /// Whether a compaction failed: no other is tried before the next start.
+    is_uncompactable: AtomicBool,
     /// Whether the last segment is to end with the next flush.
     must_roll: AtomicBool,
     end: Mutex<End>,
@@ -78,16 +82,19 @@ impl PartitionState {
     pub fn at_checkpoint(place: SegmentPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
         let PartitionCheckpoint {
             log_start,
+            cleaned,
             flushed,
             producers,
         } = checkpoint;
-        PartitionState::new(
+        let state = PartitionState::new(
             place,
             *log_start,
             Some(*flushed),
             flushed.next_offset,
             producers.clone(),
-        )
+        );
+        state.set_cleaned(*cleaned);
+        state
     }
 
     /// A partition without a checkpoint: its segments are scanned for their end and their producers.
@@ -124,6 +131,8 @@ impl PartitionState {
             log_start: AtomicU64::new(log_start.0),
             policy: RwLock::default(),
             checkpointed_segment: AtomicU64::new(flushed_at_open.map_or(0, |end| end.segment.0)),
+            cleaned: AtomicU64::new(0),
+            is_uncompactable: AtomicBool::new(false),
             must_roll: AtomicBool::new(false),
             end: Mutex::new(End {
                 next_offset,
@@ -184,7 +193,8 @@ impl PartitionState {
         }
     }
 
-    fn segment_size_max_bytes(&self) -> u64 {
+    /// Size at which a segment ends.
+    pub fn segment_size_max_bytes(&self) -> u64 {
         let own = self.policy().segment_size_max_bytes;
         own.unwrap_or(self.place.options.segment_size_max_bytes)
     }
@@ -192,6 +202,31 @@ impl PartitionState {
     /// Base offset of the last segment by the newest checkpoint on the disk.
     pub fn checkpointed_segment(&self) -> Offset {
         Offset(self.checkpointed_segment.load(Ordering::Acquire))
+    }
+
+    /// Below this offset everything was compacted.
+    pub fn cleaned(&self) -> Offset {
+        Offset(self.cleaned.load(Ordering::Acquire))
+    }
+
+    /// Notes that everything below `cleaned` was compacted; the next checkpoint remembers it.
+    pub fn set_cleaned(&self, cleaned: Offset) {
+        self.cleaned.fetch_max(cleaned.0, Ordering::AcqRel);
+    }
+
+    /// Whether a compaction failed.
+    pub fn is_uncompactable(&self) -> bool {
+        self.is_uncompactable.load(Ordering::Relaxed)
+    }
+
+    /// Lets the partition be as it is until the next start.
+    pub fn set_uncompactable(&self) {
+        self.is_uncompactable.store(true, Ordering::Relaxed);
+    }
+
+    /// The idempotent producers of the partition.
+    pub fn producers(&self) -> ProducerTable {
+        lock(&self.end).producers.clone()
     }
 
     /// Lets the last segment end with the next flush.

@@ -21,6 +21,11 @@ impl Gap {
         self.range = Some((begin, next));
     }
 
+    /// Whether there are empty offsets that no batch stands for yet.
+    pub fn is_open(&self) -> bool {
+        self.range.is_some()
+    }
+
     /// The batches that stand for the gap, which is over.
     pub fn take(&mut self) -> Vec<Vec<u8>> {
         let Some((mut begin, next)) = self.range.take() else {

@@ -8,9 +8,11 @@ mod codec;
 mod filter;
 mod gaps;
 mod offset_map;
+mod pass;
 mod plan;
 
-pub use filter::{Filter, Kept, note_keys};
-pub use gaps::Gap;
-pub use offset_map::{KEYS_MAX, OffsetMap};
-pub use plan::{Plan, groups, plan};
+use filter::{Filter, Kept, note_keys};
+use gaps::Gap;
+use offset_map::{KEYS_MAX, OffsetMap};
+pub use pass::{Compacted, CompactionError, compact};
+use plan::{Plan, groups, plan};

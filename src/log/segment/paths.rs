@@ -34,6 +34,13 @@ impl SegmentPaths {
     }
 }
 
+impl SegmentPaths {
+    /// All files, the log last: as long as it is there, the next start finds the others.
+    pub(super) fn all(&self) -> [&PathBuf; 4] {
+        [&self.seal, &self.offset_index, &self.time_index, &self.log]
+    }
+}
+
 /// The base offset in the name of a `.log` file; `None` for all other names.
 pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
     offset_before(name, LOG_SUFFIX)

@@ -54,6 +54,7 @@ impl Segments {
     /// [`Segments::remove_retired`] removes their files. The segment that is appended to stays.
     pub fn retire_below(&self, log_start: Offset) {
         let retired: Vec<Offset> = {
+            // Held until their files are on the list of those to remove, from which a replacement may take them.
             let mut layout = self.layout_mut();
             let end = layout.end.segment;
             let next_of = |index: usize| layout.closed.get(index + 1).map_or(end, |next| next.base_offset);
@@ -89,7 +90,7 @@ impl Segments {
                 break;
             };
             // The log last: a segment that is there is there for the next start to remove.
-            for path in [&paths.seal, &paths.offset_index, &paths.time_index, &paths.log] {
+            for path in paths.all() {
                 match self.place.disk.remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => {
                         return Err(SegmentError::io(FileOperation::Remove, path)(error));
@@ -170,6 +171,11 @@ impl Segments {
 }
 
 impl Retired {
+    /// Keeps the files of a segment.
+    pub(super) fn cancel(&self, paths: &SegmentPaths) {
+        self.lock().retain(|retired| retired.log != paths.log);
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<SegmentPaths>> {
         self.paths.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::open::{Neighbours, OpenSegment};
 use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of, sealed_offset_of};
 use super::place::SegmentPlace;
+use super::replace::recover;
 use super::retire::Retired;
 use super::scan::find_end;
 use super::writer::Writer;
@@ -18,6 +19,14 @@ use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::batch::StoredBatch;
 use crate::log::io::OpenMode;
 use crate::log::{Offset, Timestamp};
+
+/// The names in the folder, which need not exist.
+fn list(place: &SegmentPlace) -> Result<Vec<String>, SegmentError> {
+    match place.disk.list(&place.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(SegmentError::io(FileOperation::Read, &place.dir)),
+    }
+}
 
 /// Closed segments of one partition that stay open. Readers of a partition are mostly at its end, which the
 /// open segment holds; a few more may read history at different places.
@@ -40,6 +49,8 @@ pub struct Segments {
     /// What is wrong with the bytes behind the end that was searched.
     torn: Mutex<Option<SegmentError>>,
     pub(super) retired: Retired,
+    /// Held across I/O by who replaces closed segments, and by who opens one.
+    replacing: RwLock<()>,
     /// Size at which a segment ends; begins as the one of the options.
     size_max_bytes: AtomicU64,
 }
@@ -82,18 +93,18 @@ impl Segments {
     ///
     /// `flushed` is the end that the checkpoint names: bytes and files behind it are garbage that appending
     /// overwrites or removes. It costs a listing of the folder; files are opened when they are needed.
-    /// Without it, all batches are read and checked to find the end. Nothing is written here.
+    /// Without it, all batches are read and checked to find the end. Nothing is written here, except that a
+    /// replacement of segments that a crash interrupted is completed.
     ///
     /// # Errors
     /// When the folder cannot be read or, without `flushed`, when anything but the end of the last segment
     /// is damaged.
     pub fn open(place: SegmentPlace, flushed: Option<FlushedPosition>) -> Result<Segments, SegmentError> {
-        let SegmentPlace { disk, dir, .. } = &place;
-        let names = match disk.list(dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(SegmentError::io(FileOperation::Read, dir)(error)),
-        };
+        let mut names = list(&place)?;
+        if recover(&place, &names)? {
+            names = list(&place)?;
+        }
+        let dir = &place.dir;
         let mut base_offsets: Vec<Offset> = names.iter().filter_map(|name| base_offset_of(name)).collect();
         base_offsets.sort_unstable();
         let sealed: BTreeSet<Offset> = names.iter().filter_map(|name| sealed_offset_of(name)).collect();
@@ -142,6 +153,7 @@ impl Segments {
             temporaries: AtomicU64::new(0),
             torn: Mutex::new(torn),
             retired: Retired::default(),
+            replacing: RwLock::default(),
             size_max_bytes: AtomicU64::new(size_max_bytes),
         })
     }
@@ -416,6 +428,16 @@ impl Segments {
         Ok(segment)
     }
 
+    /// Keeps closed segments from being opened.
+    pub(super) fn lock_replacing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.replacing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps closed segments from being replaced.
+    pub(super) fn lock_opening(&self) -> RwLockReadGuard<'_, ()> {
+        self.replacing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Closes segments that are not in the list any more; who reads one keeps it.
     pub(super) fn forget_open(&self, base_offsets: &[Offset]) {
         let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -439,6 +461,7 @@ impl Segments {
     }
 
     fn open_closed(&self, base_offset: Offset) -> Result<OpenSegment, SegmentError> {
+        let _opening = self.lock_opening();
         let (next_offset, neighbours) = {
             let layout = self.layout();
             let base = |segment: &ClosedSegment| segment.base_offset;

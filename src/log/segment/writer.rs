@@ -308,6 +308,7 @@ impl Writer {
         if let Some(draft) = draft {
             return Ok(Some(draft.seal.lineage));
         }
+        let _opening = segments.lock_opening();
         let path = SegmentPaths::new(&segments.place.dir, before).seal;
         match Seal::read(&*segments.place.disk, &path, identity) {
             Ok(seal) => Ok(seal.map(|seal| seal.lineage)),
