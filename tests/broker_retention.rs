@@ -364,6 +364,9 @@ fn configurations_that_make_no_sense_change_nothing() {
     let wire = &mut setup.wire;
     create_topic(wire, "kept", 1, &[]);
     let topic = (TOPIC_RESOURCE, TOPIC);
+    let mut coordinator = FindCoordinatorRequest::default();
+    coordinator.key = text("a group, for which the broker makes its topic");
+    assert_eq!(wire.call(&coordinator, 0).error_code, NONE);
     let cases: [((i8, &str), Changes<'_>, i16); 8] = [
         (topic, &[("retention.ms", 0, Some("soon"))], INVALID_CONFIG),
         (topic, &[("no.such.config", 0, Some("1"))], INVALID_CONFIG),

@@ -56,10 +56,7 @@ pub(super) async fn replace(node: &Node, request: AlterConfigsRequest) -> AlterC
         };
         let mut result = ReplaceResult::default();
         (result.resource_type, result.resource_name) = key;
-        if let Err((error, reason)) = altered {
-            result.error_code = error.0;
-            result.error_message = Some(StrBytes::from(reason));
-        }
+        (result.error_code, result.error_message) = outcome(altered);
         response.responses.push(result);
     }
     response
@@ -87,10 +84,7 @@ pub(super) async fn change(
         };
         let mut result = ChangeResult::default();
         (result.resource_type, result.resource_name) = key;
-        if let Err((error, reason)) = altered {
-            result.error_code = error.0;
-            result.error_message = Some(StrBytes::from(reason));
-        }
+        (result.error_code, result.error_message) = outcome(altered);
         response.responses.push(result);
     }
     response
@@ -103,6 +97,14 @@ fn repeated<'a>(resources: impl Iterator<Item = (i8, &'a StrBytes)>) -> HashSet<
         .map(|(kind, name)| (kind, name.clone()))
         .filter(|key| !known.insert(key.clone()))
         .collect()
+}
+
+/// Error code and message on the wire.
+fn outcome(altered: Result<(), Refusal>) -> (i16, Option<StrBytes>) {
+    match altered {
+        Ok(()) => (ErrorCode::NONE.0, None),
+        Err((error, reason)) => (error.0, Some(StrBytes::from(reason))),
+    }
 }
 
 fn repeats_resource() -> Refusal {

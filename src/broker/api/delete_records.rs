@@ -63,13 +63,13 @@ fn partition_result(index: i32, moved: Result<Offset, ErrorCode>) -> DeleteRecor
 
 /// The topic, if its records may be deleted.
 fn check_topic(node: &Node, name: &str) -> Result<Arc<Topic>, ErrorCode> {
+    if internal_topic::is_internal(name) {
+        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
+    }
     let topic = node
         .topics
         .by_name(name)
         .ok_or(ErrorCode::UNKNOWN_TOPIC_OR_PARTITION)?;
-    if internal_topic::is_internal(name) {
-        return Err(ErrorCode::INVALID_TOPIC_EXCEPTION);
-    }
     if node.is_in_use(name) {
         return Err(ErrorCode::TOPIC_AUTHORIZATION_FAILED);
     }
