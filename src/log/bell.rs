@@ -22,20 +22,15 @@ impl Bell {
         }
     }
 
-    /// Blocks until the bell rings.
-    pub fn wait(&self) {
-        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while !self.rung.swap(false, Ordering::AcqRel) {
-            guard = self.changed.wait(guard).unwrap_or_else(PoisonError::into_inner);
-        }
-    }
-
-    /// Blocks until the bell rings or `timeout` has passed.
-    pub fn wait_at_most(&self, timeout: Duration) {
+    /// Blocks until the bell rings or `timeout` has passed; tells whether it rang.
+    pub fn wait_at_most(&self, timeout: Duration) -> bool {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        let waiting = self
-            .changed
-            .wait_timeout_while(guard, timeout, |()| !self.rung.swap(false, Ordering::AcqRel));
+        let mut rang = false;
+        let waiting = self.changed.wait_timeout_while(guard, timeout, |()| {
+            rang = self.rung.swap(false, Ordering::AcqRel);
+            !rang
+        });
         drop(waiting);
+        rang
     }
 }

@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError};
 
 use super::compaction::{Compacted, CompactionError, compact};
 use super::core::Core;
+use super::journal::Sequence;
 use super::partition_state::PartitionState;
 use super::retention::removal;
 use super::segment::SegmentError;
-use super::{LogFailed, Offset};
+use super::{AppendError, LogFailed, Offset};
 
 /// A partition whose start moves.
 struct Planned {
@@ -37,13 +38,16 @@ impl Core {
         self.remove_files(&self.partitions());
     }
 
-    /// STUB
+    /// Puts a move of the partition's start into the journal's queue and tells when it is durable.
     pub fn enqueue_start(
         &self,
-        _p: &Arc<PartitionState>,
-        _l: Offset,
-    ) -> Result<super::journal::Sequence, super::AppendError> {
-        Err(super::AppendError::StorageFull)
+        partition: &Arc<PartitionState>,
+        log_start: Offset,
+    ) -> Result<Sequence, AppendError> {
+        // Moving starts is how a full disk becomes free.
+        self.check_writable(0, true)?;
+        // Nothing has number 0: it is durable at any time.
+        Ok(partition.enqueue_start(self.queue(), log_start)?.unwrap_or(0))
     }
 
     fn partitions(&self) -> Vec<Arc<PartitionState>> {

@@ -6,19 +6,31 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, TryLockError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use super::bell::Bell;
+use super::direct::RetiredSlots;
 use super::flusher::{FlushOutcome, Flusher};
 use super::io::aligned::BufferPool;
 use super::io::{Environment, Lock};
-use super::journal::{Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
+use super::journal::{Change, Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
 use super::places::Places;
 use super::topic::Topic;
-use super::{AppendError, LogFailed, LogOptions};
+use super::{AppendError, LogFailed, LogOptions, OS_SYNC_INTERVAL};
 
 /// The journal runs low when less than this share of one file is left: a quarter, 8 MiB by default.
 const JOURNAL_LOW_SHARE: u64 = 4;
+
+/// Bytes that may wait for the flusher, in flushes that it begins at. What waits is memory, and what a recovery
+/// reads.
+const UNFLUSHED_FLUSHES_MAX: usize = 2;
+
+/// How long a claim waits for whoever drives the journal.
+const CLAIM_RETRY: Duration = Duration::from_millis(1);
+
+/// No time at all, in milliseconds.
+const NEVER: u64 = u64::MAX;
 
 /// What an append takes from the journal beside its own bytes at most. 64 KiB: some frames and their padding.
 const JOURNAL_SLACK_BYTES: usize = 64 * 1024;
@@ -34,10 +46,18 @@ pub struct Core {
     progress: Progress,
     pub(super) files: Arc<JournalFiles>,
     pub(super) pool: Arc<BufferPool>,
+    retired_slots: Arc<RetiredSlots>,
+    /// When the oldest group was found that was acknowledged unsynced and may still be, in milliseconds.
+    unsynced_since: AtomicU64,
     published_lsn: AtomicU64,
+    /// The last group that is on stable storage.
+    synced_lsn: AtomicU64,
+    /// The last group that something on the disk calls durable.
+    claimed_lsn: AtomicU64,
     /// The LSN of the newest checkpoint.
     flushed_lsn: AtomicU64,
     dirty: Mutex<Vec<Arc<PartitionState>>>,
+    /// Bytes that were published and not flushed, or not counted off yet.
     unflushed_bytes: AtomicUsize,
     storage_full: AtomicBool,
     /// Whether a spare journal file found no room, so that it is told once.
@@ -70,6 +90,7 @@ pub struct CoreParts {
     pub writer: Writer<Arc<PartitionState>>,
     pub files: Arc<JournalFiles>,
     pub pool: Arc<BufferPool>,
+    pub retired_slots: Arc<RetiredSlots>,
     pub last_lsn: Lsn,
     pub dirty: Vec<Arc<PartitionState>>,
     pub unflushed_bytes: usize,
@@ -101,7 +122,11 @@ impl Core {
             progress: Progress::default(),
             files: parts.files,
             pool: parts.pool,
+            retired_slots: parts.retired_slots,
+            unsynced_since: AtomicU64::new(NEVER),
             published_lsn: AtomicU64::new(parts.last_lsn),
+            synced_lsn: AtomicU64::new(parts.last_lsn),
+            claimed_lsn: AtomicU64::new(parts.last_lsn),
             flushed_lsn: AtomicU64::new(parts.flusher.lsn()),
             dirty: Mutex::new(parts.dirty),
             unflushed_bytes: AtomicUsize::new(parts.unflushed_bytes),
@@ -236,9 +261,12 @@ impl Core {
     ) -> Result<Driven, LogFailed> {
         self.check_running()?;
         let _guard = FailOnPanic::new(&self.progress);
+        for slot in self.retired_slots.take() {
+            writer.detach(slot);
+        }
         let driven = loop {
             // Submitting comes before leaving, so that the device works while the next driver wakes up.
-            let submitted = writer.submit(&self.queue).map_err(|error| self.fail(&error))?;
+            let submitted = self.submit(&mut writer)?;
             if self.progress.durable() >= sequence {
                 break Driven::Reached;
             }
@@ -258,6 +286,94 @@ impl Core {
         Ok(driven)
     }
 
+    /// Submits what waits, unless too much waits for the flusher already: large writes leave the journal empty
+    /// and would outrun it.
+    fn submit(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<Drive, LogFailed> {
+        let is_backlogged = self.unflushed_bytes.load(Ordering::Acquire)
+            >= UNFLUSHED_FLUSHES_MAX * self.options.flush_size_bytes
+            && !self.storage_full.load(Ordering::Acquire);
+        if !is_backlogged || self.queue.is_empty() {
+            let must_sync = self.must_sync(writer);
+            let submitted = writer.submit(&self.queue, must_sync);
+            let submitted = submitted.map_err(|error| self.fail(&error))?;
+            if submitted == Drive::NeedsSpace && writer.has_unsynced() {
+                // Files are freed up to what is on stable storage.
+                writer.sync().map_err(|error| self.fail(&error))?;
+                self.synced_lsn.store(writer.synced_lsn(), Ordering::Release);
+            }
+            return Ok(submitted);
+        }
+        Ok(if writer.has_in_flight() {
+            Drive::Progress
+        } else {
+            Drive::NeedsSpace
+        })
+    }
+
+    /// Whether groups that were acknowledged unsynced have waited long enough.
+    fn must_sync(&self, writer: &Writer<Arc<PartitionState>>) -> bool {
+        if !writer.has_unsynced() {
+            self.unsynced_since.store(NEVER, Ordering::Relaxed);
+            return false;
+        }
+        let now = self.environment.clock.monotonic().as_millis() as u64;
+        // Half of the time is for a group that is on its way, and for a thread that is late.
+        let limit = (OS_SYNC_INTERVAL / 2).as_millis() as u64;
+        let since = self.unsynced_since.load(Ordering::Relaxed);
+        if since == NEVER {
+            self.unsynced_since.store(now, Ordering::Relaxed);
+        }
+        now.saturating_sub(since.min(now)) >= limit
+    }
+
+    /// Says on the disk that everything so far is durable, unless it is said; false if the journal has no room.
+    ///
+    /// Without it, damage to the last groups could pass for the torn end of what was never acknowledged.
+    pub fn claim(&self) -> Result<bool, LogFailed> {
+        self.commit_until(self.queue.last_sequence())?;
+        let lsn = self.published_lsn.load(Ordering::Acquire);
+        loop {
+            self.check_running()?;
+            if self.claimed_lsn.load(Ordering::Acquire) >= lsn {
+                return Ok(true);
+            }
+            match self.writer.try_lock() {
+                Ok(writer) => return self.write_claim(writer),
+                Err(TryLockError::Poisoned(poisoned)) => return self.write_claim(poisoned.into_inner()),
+                // Whoever drives writes further groups, which say it, or leaves soon.
+                Err(TryLockError::WouldBlock) => std::thread::sleep(CLAIM_RETRY),
+            }
+        }
+    }
+
+    fn write_claim(
+        &self,
+        mut writer: MutexGuard<'_, Writer<Arc<PartitionState>>>,
+    ) -> Result<bool, LogFailed> {
+        let _guard = FailOnPanic::new(&self.progress);
+        while writer.has_in_flight() {
+            self.reap(&mut writer)?;
+        }
+        if !writer.needs_claim() {
+            return Ok(true);
+        }
+        let submitted = writer.submit_claim().map_err(|error| self.fail(&error))?;
+        if submitted == Drive::NeedsSpace {
+            return Ok(false);
+        }
+        self.reap(&mut writer)?;
+        let lsn = writer.synced_lsn();
+        drop(writer);
+        let anchored = self.lock_flusher().write_anchor(lsn);
+        anchored.map_err(|error| self.fail(&error))?;
+        Ok(true)
+    }
+
+    /// Whether the journal's end is not safe from silent damage yet, as far as can be told without waiting.
+    pub fn needs_claim(&self) -> bool {
+        self.writer.try_lock().is_ok_and(|writer| writer.needs_claim())
+    }
+
     /// Begins a flush when the journal runs low, so that a full disk is found while the journal still takes
     /// what is on its way and what must go on.
     fn watch_journal(&self, free_bytes: u64) {
@@ -269,16 +385,25 @@ impl Core {
     }
 
     fn reap(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<(), LogFailed> {
-        let mut published_bytes = 0;
-        let reaped = writer.reap(|partition, batch| {
-            published_bytes += batch.bytes.len();
-            if partition.publish(batch) {
+        let (mut published_bytes, mut starts_moved) = (0, false);
+        let reaped = writer.reap(|partition, change| {
+            match &change {
+                Change::Append(batch) => published_bytes += batch.bytes.len(),
+                // Once the watermark of the start has moved, files may go.
+                Change::StartMoved(_) => starts_moved = true,
+            }
+            if partition.publish(change) {
                 self.lock_dirty().push(partition);
             }
         });
         let durable = reaped.map_err(|error| self.fail(&error))?;
+        if starts_moved && self.has_threads {
+            self.cleaner_bell.ring();
+        }
         // The watermarks have moved before the LSN and the sequence do: who sees these sees the batches.
         self.published_lsn.store(writer.durable_lsn(), Ordering::Release);
+        self.synced_lsn.store(writer.synced_lsn(), Ordering::Release);
+        self.claimed_lsn.store(writer.claimed_lsn(), Ordering::Release);
         if let Some(sequence) = durable {
             self.progress.advance(sequence);
         }
@@ -295,8 +420,9 @@ impl Core {
         let mut flusher = self.lock_flusher();
         self.check_running()?;
         let _guard = FailOnPanic::new(&self.progress);
-        let lsn = self.published_lsn.load(Ordering::Acquire);
-        self.unflushed_bytes.store(0, Ordering::Release);
+        let lsn = self.synced_lsn.load(Ordering::Acquire);
+        // What is published from here on is counted, although this flush may take it along.
+        let unflushed_bytes = self.unflushed_bytes.load(Ordering::Acquire);
         let dirty = std::mem::take(&mut *self.lock_dirty());
         // All of them before the first is written: one that a full disk keeps from its turn must be able to
         // become dirty again.
@@ -311,6 +437,10 @@ impl Core {
                 }
                 self.flushed_lsn.store(lsn, Ordering::Release);
                 self.files.release_through(lsn);
+                let before = self.unflushed_bytes.fetch_sub(unflushed_bytes, Ordering::AcqRel);
+                if before - unflushed_bytes >= self.options.flush_size_bytes && self.has_threads {
+                    self.flusher_bell.ring();
+                }
                 self.ring_journal();
             }
             FlushOutcome::StorageFull => {
@@ -333,12 +463,13 @@ impl Core {
     /// nothing is dirty, this checkpoint alone frees its files.
     pub fn needs_flush(&self) -> bool {
         !self.lock_dirty().is_empty()
-            || self.published_lsn.load(Ordering::Acquire) > self.flushed_lsn.load(Ordering::Acquire)
+            || self.synced_lsn.load(Ordering::Acquire) > self.flushed_lsn.load(Ordering::Acquire)
     }
 
     /// Makes room in the journal: by one more file while there are few, else by a flush.
     pub fn free_journal(&self) -> Result<(), LogFailed> {
-        if self.files.wants_spare() && self.add_journal_file()? {
+        let is_backlogged = self.unflushed_bytes.load(Ordering::Acquire) >= self.options.flush_size_bytes;
+        if !is_backlogged && self.files.wants_spare() && self.add_journal_file()? {
             return Ok(());
         }
         if self.flush()? == FlushOutcome::StorageFull && !self.is_threaded() {

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use super::anchor::{AnchorError, AnchorFile};
 use super::batch::{BatchError, BatchHeader};
 use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionCheckpoint};
+use super::direct::DirectSegments;
 use super::journal::Lsn;
 use super::partition_state::PartitionState;
 use super::producers::ProducerTable;
@@ -40,19 +42,34 @@ pub enum FlushError {
     /// The checkpoint could not be written.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// The anchor could not be written.
+    #[error(transparent)]
+    Anchor(#[from] AnchorError),
 }
 
-/// The newest checkpoint, in memory and on disk.
+/// The newest checkpoint, in memory and on disk, and the segments that large writes go to.
 #[derive(Debug)]
 pub struct Flusher {
     files: CheckpointFiles,
     checkpoint: Checkpoint,
+    anchor: AnchorFile,
+    direct: DirectSegments,
 }
 
 impl Flusher {
     /// A flusher that continues from `checkpoint`.
-    pub fn new(files: CheckpointFiles, checkpoint: Checkpoint) -> Flusher {
-        Flusher { files, checkpoint }
+    pub fn new(
+        files: CheckpointFiles,
+        checkpoint: Checkpoint,
+        anchor: AnchorFile,
+        direct: DirectSegments,
+    ) -> Flusher {
+        Flusher {
+            files,
+            checkpoint,
+            anchor,
+            direct,
+        }
     }
 
     /// Moves the tails of `dirty` into segments, makes them durable, and then says so in a checkpoint at
@@ -63,8 +80,10 @@ impl Flusher {
         }
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
             match self.write(partition) {
-                Ok(()) => {}
+                Ok(flushed_bytes) => self.direct.prepare(partition, flushed_bytes),
                 Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
+                    // What is reserved ahead of some partitions is what others need.
+                    self.direct.release_all();
                     return Ok(FlushOutcome::StorageFull);
                 }
                 Err(error) => return Err(error),
@@ -82,17 +101,31 @@ impl Flusher {
             // The journal that holds the move may be freed behind this checkpoint.
             (entry.log_start, entry.cleaned) = (partition.log_start(), partition.cleaned());
         }
+        self.direct.open_prepared();
         match self.save(lsn) {
             Ok(()) => {}
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
             Err(error) => return Err(error.into()),
         }
+        self.write_anchor(lsn)?;
         for partition in dirty {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
                 partition.end_flush(entry.flushed);
             }
         }
         Ok(FlushOutcome::Flushed)
+    }
+
+    /// Says apart from the journal that every group up to `lsn` is durable.
+    pub fn write_anchor(&mut self, lsn: Lsn) -> Result<(), FlushError> {
+        if lsn <= self.anchor.lsn() {
+            return Ok(());
+        }
+        match self.anchor.write(lsn) {
+            // The one before stays true.
+            Err(error) if error.is_storage_full() => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Up to which group everything is durable in segments.
@@ -103,14 +136,20 @@ impl Flusher {
     /// Drops a deleted partition from the checkpoint.
     pub fn forget(&mut self, partition: &PartitionState) {
         self.checkpoint.partitions.remove(&partition.id());
+        self.direct.forget(partition);
     }
 
-    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<(), FlushError> {
+    /// Gives back all space that is reserved ahead for large writes; those go to the journal from here on.
+    pub fn release_direct(&mut self) {
+        self.direct.release_all();
+    }
+
+    /// Writes the partition's tail to its segments and tells how many bytes it had.
+    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<u64, FlushError> {
         let segment_error = |source| FlushError::Segment {
             partition: partition.id(),
             source,
         };
-        partition.roll_if_asked().map_err(segment_error)?;
         let batches = partition.begin_flush().map_err(segment_error)?;
         let segments = partition.segments().map_err(segment_error)?;
         let appended = segments.append(&batches);
@@ -125,7 +164,9 @@ impl Flusher {
             })?;
             entry.producers.apply(&header, batch.base_offset);
         }
-        appended.map_err(segment_error)
+        appended.map_err(segment_error)?;
+        partition.roll_if_asked().map_err(segment_error)?;
+        Ok(batches.iter().map(|batch| batch.bytes.len() as u64).sum())
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {

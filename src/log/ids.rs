@@ -49,3 +49,14 @@ pub struct TopicId(pub [u8; 16]);
 /// The identity of a data folder, drawn once when it is created and part of every journal frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct StoreId(pub u64);
+
+/// When an append to a partition is acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// When it is on stable storage.
+    #[default]
+    Fsync,
+    /// When the device has it: it survives the process, and a power cut once it was synced, within
+    /// [`super::OS_SYNC_INTERVAL`].
+    Os,
+}

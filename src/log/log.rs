@@ -154,6 +154,10 @@ impl Log {
         })?;
         let batch = catalog::encode_deletion(name, *last_partition, core.environment.clock.now());
         self.log_change(batch.map_err(AppendError::Corrupt)?, true)?;
+        // Large writes that the journal names go with the files: the deletion must be sure to be found behind them.
+        if !core.claim()? {
+            core.free_journal()?;
+        }
         core.topics
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -338,6 +342,7 @@ impl Inner {
         }
         let committed = self.core.commit_until(self.core.queue().last_sequence());
         let closed = committed.and_then(|()| self.core.flush().map(|_| ()));
+        self.core.lock_flusher().release_direct();
         self.core.progress().fail(CLOSED);
         // A waiter may still be driving, and would be told that its batch is durable: the folder is not
         // another's before it has ended.
@@ -398,6 +403,23 @@ pub enum OpenError {
     /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] super::checkpoint::CheckpointError),
+    /// The anchor cannot be read.
+    #[error(transparent)]
+    Anchor(#[from] super::AnchorError),
+    /// The device lost groups that it had made durable.
+    #[error(
+        "data folder {path} ends with group {found}, and group {expected} was durable: the device lost writes that it \
+         had called flushed; restore the folder from a copy, or open it with the lost writes accepted; nothing was \
+         changed"
+    )]
+    LostWrites {
+        /// The data folder.
+        path: PathBuf,
+        /// The last group that is there.
+        found: u64,
+        /// The last group that was durable.
+        expected: u64,
+    },
     /// The segments of a partition cannot be read.
     #[error("partition {partition} cannot be opened")]
     Segment {
@@ -418,6 +440,23 @@ pub enum OpenError {
         end: Offset,
         /// The next offset in the journal.
         found: Offset,
+    },
+    /// A large write that was durable in its segment is not there any more.
+    #[error(
+        "segment {path} is damaged at position {position}: records {first} to {next} of partition {partition} were \
+         acknowledged and are not readable; restore the file from a copy, nothing was changed"
+    )]
+    Extent {
+        /// The partition.
+        partition: PartitionId,
+        /// The segment's file.
+        path: PathBuf,
+        /// Where the write begins.
+        position: u64,
+        /// The first offset of the write.
+        first: Offset,
+        /// The offset behind its last record.
+        next: Offset,
     },
     /// A batch in the journal is malformed although its checksum is right.
     #[error("the journal holds a malformed batch of partition {partition}")]

@@ -37,12 +37,15 @@ pub mod batch;
 pub mod io;
 pub mod segment;
 
+mod anchor;
 mod bell;
 mod catalog;
 mod checkpoint;
 mod cleaner;
 mod compaction;
 mod core;
+mod direct;
+mod extent_reader;
 mod flusher;
 mod ids;
 mod journal;
@@ -64,15 +67,16 @@ mod topic;
 pub mod topic_config;
 mod topic_policy;
 
+pub use anchor::AnchorError;
 pub use catalog::{CatalogError, PARTITIONS_PER_TOPIC_MAX};
 pub use checkpoint::CheckpointError;
-pub use ids::{Offset, PartitionId, StoreId, Timestamp, TopicId};
+pub use ids::{Durability, Offset, PartitionId, StoreId, Timestamp, TopicId};
 pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
-    BATCH_SIZE_MAX_BYTES, CLEANER_INTERVAL, FLUSH_INTERVAL, FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES,
-    LogOptions, SEGMENT_SIZE_MAX_BYTES,
+    BATCH_SIZE_MAX_BYTES, CLEANER_INTERVAL, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL,
+    FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, DeleteRecordsError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};
-pub use topic_policy::{Durability, TopicPolicy};
+pub use topic_policy::TopicPolicy;

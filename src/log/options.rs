@@ -15,6 +15,15 @@ pub const JOURNAL_FILE_SIZE_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest segment by default, as in Kafka (`log.segment.bytes`).
 pub const SEGMENT_SIZE_MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// How long an acknowledged append to a partition of [`super::Durability::Os`] may be lost to a power cut.
+pub const OS_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Smallest large write by default.
+pub const EXTENT_SIZE_MIN_BYTES: usize = 128 * 1024;
+
+/// Smallest large write that can be asked for. Two blocks: wherever they begin, a whole one is among them.
+pub const EXTENT_SIZE_LIMIT_BYTES: usize = 2 * BLOCK_SIZE_BYTES;
+
 /// Unflushed bytes at which the flusher begins by default. 64 MiB, two journal files: the syncs of a flush are
 /// then a few percent of its time even over several partitions.
 pub const FLUSH_SIZE_BYTES: usize = 64 * 1024 * 1024;
@@ -44,12 +53,17 @@ pub struct LogOptions {
     pub journal_file_size_bytes: u64,
     /// Size at which a partition begins its next segment.
     pub segment_size_max_bytes: u64,
+    /// Smallest share of a group that one partition writes straight to its segment instead of through the
+    /// journal; at least [`EXTENT_SIZE_LIMIT_BYTES`].
+    pub extent_size_min_bytes: usize,
     /// Unflushed bytes at which the flusher begins.
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
     pub flush_interval: Duration,
     /// How often retention and compaction look at every partition.
     pub cleaner_interval: Duration,
+    /// Opens a log that ends before what is known to have been durable: acknowledged records are lost then.
+    pub accept_lost_writes: bool,
 }
 
 impl Default for LogOptions {
@@ -59,9 +73,11 @@ impl Default for LogOptions {
             batch_size_max_bytes: BATCH_SIZE_MAX_BYTES,
             journal_file_size_bytes: JOURNAL_FILE_SIZE_BYTES,
             segment_size_max_bytes: SEGMENT_SIZE_MAX_BYTES,
+            extent_size_min_bytes: EXTENT_SIZE_MIN_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
             cleaner_interval: CLEANER_INTERVAL,
+            accept_lost_writes: false,
         }
     }
 }
@@ -77,6 +93,7 @@ impl LogOptions {
         let files_bytes = usize::try_from(2 * journal_file_size_bytes).unwrap_or(usize::MAX);
         LogOptions {
             journal_file_size_bytes,
+            extent_size_min_bytes: self.extent_size_min_bytes.max(EXTENT_SIZE_LIMIT_BYTES),
             flush_size_bytes: self.flush_size_bytes.min(files_bytes),
             ..self
         }

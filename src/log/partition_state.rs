@@ -8,14 +8,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::batch::{BatchHeader, StoredBatch};
+use super::batch::{BatchHeader, Place, StoredBatch};
+use super::catalog::METADATA_PARTITION;
 use super::checkpoint::PartitionCheckpoint;
-use super::journal::{Entry, Queue, Sequence};
+use super::io::FileSlot;
+use super::journal::{Change, Entry, Queue, QueueFull, Sequence, Target};
 use super::producers::{ProducerTable, Verdict};
-use super::segment::{FlushedPosition, SegmentError, SegmentPlace, Segments};
+use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
 use super::topic_policy::TopicPolicy;
-use super::{AppendError, Offset, PartitionId, ReadError, Timestamp};
+use super::{AppendError, Durability, Offset, PartitionId, ReadError, Timestamp};
 
 /// One partition. Its offsets are ordered: log start and flushed <= high watermark <= end.
 #[derive(Debug)]
@@ -35,10 +37,15 @@ pub struct PartitionState {
     cleaned: AtomicU64,
     /// Whether a compaction failed: no other is tried before the next start.
     is_uncompactable: AtomicBool,
-    /// Whether the last segment is to end with the next flush.
-    must_roll: AtomicBool,
+    /// Size at which a segment ends.
+    segment_size_max_bytes: AtomicU64,
     end: Mutex<End>,
     high_watermark: AtomicU64,
+    /// The segment that large writes go to directly, once the flusher has prepared it.
+    direct: Mutex<Option<DirectSpace>>,
+    wants_direct: AtomicBool,
+    /// Whether an append is acknowledged when the device has it.
+    is_os_durable: AtomicBool,
     tail: RwLock<Tail>,
     segments: OnceLock<Segments>,
     opening_segments: Mutex<()>,
@@ -51,8 +58,24 @@ pub struct PartitionState {
 #[derive(Debug, Default)]
 struct End {
     next_offset: Offset,
+    cursor: Cursor,
+    /// Where the last segment is to end, although nothing is appended behind.
+    rolls_at: Option<Offset>,
+    /// The log start that was last asked for.
+    log_start: Offset,
     producers: ProducerTable,
     deleted: bool,
+}
+
+/// A segment whose file has space, reserved and within its length, for direct writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectSpace {
+    /// Base offset of the segment.
+    pub segment: Offset,
+    /// Where the space ends.
+    pub end: u64,
+    /// The file in the durable writer.
+    pub slot: FileSlot,
 }
 
 #[derive(Debug, Default)]
@@ -73,7 +96,7 @@ impl PartitionState {
             place,
             Offset::ZERO,
             Some(flushed),
-            flushed.next_offset,
+            flushed,
             ProducerTable::default(),
         )
     }
@@ -86,13 +109,7 @@ impl PartitionState {
             flushed,
             producers,
         } = checkpoint;
-        let state = PartitionState::new(
-            place,
-            *log_start,
-            Some(*flushed),
-            flushed.next_offset,
-            producers.clone(),
-        );
+        let state = PartitionState::new(place, *log_start, Some(*flushed), *flushed, producers.clone());
         state.set_cleaned(*cleaned);
         state
     }
@@ -100,10 +117,10 @@ impl PartitionState {
     /// A partition without a checkpoint: its segments are scanned for their end and their producers.
     pub fn scanned(place: SegmentPlace) -> Result<PartitionState, SegmentError> {
         let segments = Segments::open(place.clone(), None)?;
-        let (log_start, end) = (segments.first_offset(), segments.flushed().next_offset);
+        let (log_start, end) = (segments.first_offset(), segments.flushed());
         let mut producers = ProducerTable::default();
         let mut next = log_start;
-        while next < end {
+        while next < end.next_offset {
             for slice in segments.read(next, SCAN_STEP_BYTES)? {
                 for (header, _) in super::batch::batches(&slice).flatten() {
                     producers.apply(&header, header.base_offset);
@@ -121,9 +138,10 @@ impl PartitionState {
         place: SegmentPlace,
         log_start: Offset,
         flushed_at_open: Option<FlushedPosition>,
-        next_offset: Offset,
+        end: FlushedPosition,
         producers: ProducerTable,
     ) -> PartitionState {
+        let segment_size_max_bytes = place.options.segment_size_max_bytes;
         PartitionState {
             place,
             flushed_at_open,
@@ -133,13 +151,19 @@ impl PartitionState {
             checkpointed_segment: AtomicU64::new(flushed_at_open.map_or(0, |end| end.segment.0)),
             cleaned: AtomicU64::new(0),
             is_uncompactable: AtomicBool::new(false),
-            must_roll: AtomicBool::new(false),
+            segment_size_max_bytes: AtomicU64::new(segment_size_max_bytes),
             end: Mutex::new(End {
-                next_offset,
+                next_offset: end.next_offset,
+                cursor: Cursor::from(end),
+                rolls_at: None,
+                log_start,
                 producers,
                 deleted: false,
             }),
-            high_watermark: AtomicU64::new(next_offset.0),
+            high_watermark: AtomicU64::new(end.next_offset.0),
+            direct: Mutex::new(None),
+            wants_direct: AtomicBool::new(false),
+            is_os_durable: AtomicBool::new(false),
             tail: RwLock::default(),
             segments: OnceLock::new(),
             opening_segments: Mutex::default(),
@@ -166,7 +190,7 @@ impl PartitionState {
 
     /// Moves the first readable offset up to `log_start`, which is durable; true if the partition had nothing to
     /// flush before: the next checkpoint must know.
-    pub fn publish_start(&self, log_start: Offset) -> bool {
+    fn publish_start(&self, log_start: Offset) -> bool {
         self.log_start.fetch_max(log_start.0, Ordering::AcqRel);
         self.retire();
         self.mark_dirty()
@@ -187,16 +211,20 @@ impl PartitionState {
 
     /// Follows other configurations from now on.
     pub fn set_policy(&self, policy: TopicPolicy) {
+        let own = policy.segment_size_max_bytes;
+        let size_max_bytes = own.unwrap_or(self.place.options.segment_size_max_bytes);
+        self.set_durability(policy.durability);
         *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.segment_size_max_bytes
+            .store(size_max_bytes, Ordering::Relaxed);
         if let Some(segments) = self.segments.get() {
-            segments.set_size_max_bytes(self.segment_size_max_bytes());
+            segments.set_size_max_bytes(size_max_bytes);
         }
     }
 
     /// Size at which a segment ends.
     pub fn segment_size_max_bytes(&self) -> u64 {
-        let own = self.policy().segment_size_max_bytes;
-        own.unwrap_or(self.place.options.segment_size_max_bytes)
+        self.segment_size_max_bytes.load(Ordering::Relaxed)
     }
 
     /// Base offset of the last segment by the newest checkpoint on the disk.
@@ -229,9 +257,14 @@ impl PartitionState {
         lock(&self.end).producers.clone()
     }
 
-    /// Lets the last segment end with the next flush.
+    /// Lets the next batch begin a segment, and the last one end once it is flushed up to there.
     pub fn roll_at_flush(&self) {
-        self.must_roll.store(true, Ordering::Release);
+        let mut end = lock(&self.end);
+        if end.cursor.place().position > 0 {
+            let next_offset = end.next_offset;
+            end.cursor.begin(next_offset);
+        }
+        end.rolls_at = Some(end.cursor.place().segment);
     }
 
     /// Offset behind the last durable record.
@@ -269,44 +302,110 @@ impl PartitionState {
             });
         }
         let next_offset = base_offset.plus(header.record_count as u64);
-        let entry = Entry {
-            target: Arc::clone(self),
-            partition: self.id(),
+        let mut cursor = end.cursor;
+        let place = cursor.take(
+            base_offset,
+            next_offset,
+            batch.len(),
+            self.segment_size_max_bytes(),
+        );
+        let change = Change::Append(StoredBatch {
             base_offset,
             next_offset,
             max_timestamp: header.max_timestamp,
-            batch,
-        };
-        let queued = queue.push(entry);
-        let sequence = queued.map_err(|full| AppendError::Overloaded {
-            queued_bytes: full.queued_bytes,
-        })?;
+            place,
+            written: 0..0,
+            bytes: batch,
+        });
+        let sequence = queue.push(self.entry(change))?;
         end.next_offset = next_offset;
+        end.cursor = cursor;
         end.producers.apply(header, base_offset);
         Ok((sequence, base_offset))
     }
 
+    /// Puts a move of the log start into the journal's queue; none if it is there already.
+    ///
+    /// # Errors
+    /// An offset behind the last record is none to begin with.
+    pub fn enqueue_start(
+        self: &Arc<Self>,
+        queue: &Queue<Arc<PartitionState>>,
+        log_start: Offset,
+    ) -> Result<Option<Sequence>, AppendError> {
+        let mut end = lock(&self.end);
+        if end.deleted {
+            return Err(AppendError::Deleted);
+        }
+        if log_start > end.next_offset {
+            return Err(AppendError::UnexpectedEnd {
+                expected: log_start,
+                found: end.next_offset,
+            });
+        }
+        if log_start <= end.log_start {
+            // An earlier move may still be on its way.
+            let is_durable = log_start <= self.log_start();
+            return Ok((!is_durable).then(|| queue.last_sequence()));
+        }
+        let sequence = queue.push(self.entry(Change::StartMoved(log_start)))?;
+        end.log_start = log_start;
+        Ok(Some(sequence))
+    }
+
+    fn entry(self: &Arc<Self>, change: Change) -> Entry<Arc<PartitionState>> {
+        Entry {
+            target: Arc::clone(self),
+            partition: self.id(),
+            change,
+        }
+    }
+
     /// Takes in a batch that recovery found durable, unless the partition has it already; true if the
-    /// partition had nothing to flush before.
+    /// partition had nothing to flush before. Without a place of its own it stands behind the one before.
     ///
     /// # Errors
     /// The offset that is missing when the batch does not continue the partition.
-    pub fn restore(&self, batch: StoredBatch, header: &BatchHeader) -> Result<bool, Offset> {
+    pub fn restore(&self, bytes: Bytes, header: &BatchHeader, place: Option<Place>) -> Result<bool, Offset> {
         let mut end = lock(&self.end);
-        if batch.base_offset < end.next_offset {
+        if header.base_offset < end.next_offset {
             return Ok(false);
         }
-        if batch.base_offset > end.next_offset {
+        if header.base_offset > end.next_offset {
             return Err(end.next_offset);
         }
-        end.next_offset = batch.next_offset;
-        end.producers.apply(header, batch.base_offset);
+        let place = place.unwrap_or(end.cursor.place());
+        end.next_offset = header.next_offset();
+        end.cursor.pass(place, bytes.len());
+        end.producers.apply(header, header.base_offset);
         drop(end);
-        Ok(self.publish(batch))
+        Ok(self.publish_batch(StoredBatch {
+            base_offset: header.base_offset,
+            next_offset: header.next_offset(),
+            max_timestamp: header.max_timestamp,
+            place,
+            written: 0..0,
+            bytes,
+        }))
     }
 
-    /// Makes a durable batch readable; true if the partition had nothing to flush before.
-    pub fn publish(&self, batch: StoredBatch) -> bool {
+    /// Takes in a move of the log start that recovery found durable; true as for [`PartitionState::restore`].
+    pub fn restore_start(&self, log_start: Offset) -> bool {
+        let mut end = lock(&self.end);
+        end.log_start = end.log_start.max(log_start);
+        drop(end);
+        self.publish(Change::StartMoved(log_start))
+    }
+
+    /// Makes a durable change visible; true if the partition had nothing to flush before.
+    pub fn publish(&self, change: Change) -> bool {
+        match change {
+            Change::Append(batch) => self.publish_batch(batch),
+            Change::StartMoved(log_start) => self.publish_start(log_start),
+        }
+    }
+
+    fn publish_batch(&self, batch: StoredBatch) -> bool {
         let next_offset = batch.next_offset;
         {
             let mut tail = self.tail.write().unwrap_or_else(PoisonError::into_inner);
@@ -331,7 +430,7 @@ impl PartitionState {
         for (_, waker) in ready {
             waker.wake();
         }
-        !self.is_dirty.swap(true, Ordering::AcqRel)
+        self.mark_dirty()
     }
 
     /// Whole batches from the one that contains `from`.
@@ -508,12 +607,21 @@ impl PartitionState {
         !self.is_dirty.swap(true, Ordering::AcqRel)
     }
 
-    /// Ends the last segment if that was asked for.
+    /// Ends the last segment if that was asked for and everything before is flushed.
     pub fn roll_if_asked(&self) -> Result<(), SegmentError> {
-        if self.must_roll.load(Ordering::Acquire) {
-            self.segments()?.roll()?;
-            self.must_roll.store(false, Ordering::Release);
+        let Some(rolls_at) = lock(&self.end).rolls_at else {
+            return Ok(());
+        };
+        let segments = self.segments()?;
+        let flushed = segments.flushed();
+        if flushed.next_offset < rolls_at {
+            return Ok(());
         }
+        // Behind it, a batch has begun the next segment.
+        if flushed.next_offset == rolls_at {
+            segments.roll()?;
+        }
+        lock(&self.end).rolls_at.take_if(|at| *at == rolls_at);
         Ok(())
     }
 
@@ -529,6 +637,33 @@ impl PartitionState {
             .drop_below(offset);
     }
 
+    /// Sets when appends from here on are acknowledged.
+    pub fn set_durability(&self, durability: Durability) {
+        self.is_os_durable
+            .store(durability == Durability::Os, Ordering::Relaxed);
+    }
+
+    /// The place behind everything that was appended, durable or not.
+    pub fn append_place(&self) -> Place {
+        lock(&self.end).cursor.place()
+    }
+
+    /// Whether large writes asked for a segment to go to.
+    pub fn wants_direct(&self) -> bool {
+        self.wants_direct.load(Ordering::Acquire)
+    }
+
+    /// The segment that large writes go to.
+    pub fn direct_space(&self) -> Option<DirectSpace> {
+        *lock(&self.direct)
+    }
+
+    /// Lets large writes go to `space`, or to the journal; returns what they went to before.
+    pub fn set_direct_space(&self, space: Option<DirectSpace>) -> Option<DirectSpace> {
+        self.wants_direct.store(false, Ordering::Release);
+        std::mem::replace(&mut *lock(&self.direct), space)
+    }
+
     /// Refuses further appends.
     pub fn delete(&self) {
         lock(&self.end).deleted = true;
@@ -537,6 +672,33 @@ impl PartitionState {
     /// Whether the topic was deleted.
     pub fn is_deleted(&self) -> bool {
         lock(&self.end).deleted
+    }
+}
+
+impl Target for Arc<PartitionState> {
+    fn direct_slot(&self, place: Place, end: u64) -> Option<FileSlot> {
+        let space = self.direct_space();
+        let fitting = space.filter(|space| space.segment == place.segment && end <= space.end);
+        if fitting.is_none() && self.id() != METADATA_PARTITION {
+            self.wants_direct.store(true, Ordering::Release);
+        }
+        fitting.map(|space| space.slot)
+    }
+
+    fn durability(&self) -> Durability {
+        if self.is_os_durable.load(Ordering::Relaxed) {
+            Durability::Os
+        } else {
+            Durability::Fsync
+        }
+    }
+}
+
+impl From<QueueFull> for AppendError {
+    fn from(full: QueueFull) -> AppendError {
+        AppendError::Overloaded {
+            queued_bytes: full.queued_bytes,
+        }
     }
 }
 

@@ -2,33 +2,37 @@
 //!
 //! Nothing that was there is changed before everything has been read and decided.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::batch::{BatchHeader, StoredBatch};
+use bytes::Bytes;
+
+use super::anchor::AnchorFile;
+use super::batch::{self, BatchHeader, Place};
 use super::catalog::{Catalog, METADATA_PARTITION};
 use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
 use super::core::{Core, CoreParts};
+use super::direct::{DirectSegments, RetiredSlots};
+use super::extent_reader;
 use super::flusher::Flusher;
 use super::io::aligned::BufferPool;
 use super::io::{Disk, DurableWriter, Environment, OpenMode};
-use super::journal::{JournalFiles, Replay, Writer, WriterStart, replay};
+use super::journal::frame::{Content, FrameEntry};
+use super::journal::{Extent, JournalFiles, Replay, WRITES_IN_FLIGHT_MAX, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
 use super::partition_state::PartitionState;
 use super::places::{PARTITIONS_FOLDER, Places};
+use super::segment::log_path;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
 const LOCK_FILE: &str = "lock";
 const STORE_FILE: &str = "store";
 const STORE_DRAFT: &str = "store.draft";
 const JOURNAL_FOLDER: &str = "journal";
-const STORE_MAGIC: &[u8; 8] = b"DBSTORE1";
+const STORE_MAGIC: &[u8; 8] = b"DBSTORE2";
 const STORE_SIZE_BYTES: usize = 20;
-
-/// Groups in flight that the durable writer must have room for, and a file header beside them.
-const WRITER_DEPTH: usize = super::journal::GROUPS_IN_FLIGHT_MAX * 2;
 
 /// Free journal buffers that are kept for the next groups: what one flush at full rate sets free. They go back
 /// to the system when the log is idle.
@@ -72,30 +76,52 @@ pub fn open(
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
     let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    let mut anchor = AnchorFile::open(&*disk, folder, store, options.accept_lost_writes)?;
+    let places = Places::new(Arc::clone(&disk), folder, store, &options);
+    let is_intact = |partition: PartitionId, first: Offset, extent: &Extent| {
+        let known = checkpoint
+            .as_ref()
+            .and_then(|known| known.partitions.get(&partition));
+        if known.is_some_and(|known| extent.next_offset(first) <= known.flushed.next_offset) {
+            return Ok(true);
+        }
+        extent_reader::is_intact(&*disk, &places.of(partition).dir, first, extent)
+    };
     let mut found = replay(
         &*disk,
         &journal,
         store,
         checkpoint.as_ref().map(|checkpoint| checkpoint.lsn),
+        &is_intact,
     )?;
+    if found.last_lsn < anchor.lsn() {
+        let (found, expected) = (found.last_lsn, anchor.lsn());
+        if !options.accept_lost_writes {
+            let path = folder.to_path_buf();
+            return Err(OpenError::LostWrites {
+                path,
+                found,
+                expected,
+            });
+        }
+        tracing::error!(folder = %folder.display(), found, expected, "acknowledged groups are lost, as was accepted");
+    }
     let incarnation = found
         .incarnation
         .max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation))
         + 1;
 
-    let places = Places::new(Arc::clone(&disk), folder, store, &options);
     let opening = Opening {
         places: &places,
         checkpoint: checkpoint.as_ref(),
     };
     let entries = std::mem::take(&mut found.entries);
-    let recovered_batches = entries.len();
-    let unflushed_bytes = entries.iter().map(|entry| entry.batch.len()).sum();
     let (metadata, rest): (Vec<_>, Vec<_>) = entries
         .into_iter()
         .partition(|entry| entry.partition == METADATA_PARTITION);
     let mut partitions = Partitions::from([(METADATA_PARTITION, opening.partition(METADATA_PARTITION)?)]);
-    let mut dirty = restore(&partitions, metadata)?;
+    let mut restored = Restored::default();
+    restored.restore(&*disk, &partitions, metadata)?;
     let catalog = read_catalog(&partitions[&METADATA_PARTITION])?;
     for id in catalog
         .partitions()
@@ -104,16 +130,20 @@ pub fn open(
     {
         partitions.insert(id, opening.partition(id)?);
     }
-    dirty.extend(restore(&partitions, rest)?);
+    restored.restore(&*disk, &partitions, rest)?;
     let checkpoint = opening.complete_checkpoint(&partitions, incarnation)?;
 
     // Everything is decided; from here on the folder is written.
     sync_journal(&*disk, &journal, &found)?;
+    restored.sync(&*disk)?;
     checkpoint_files.sync()?;
     sync_folder(&*disk, folder)?;
+    if anchor.lsn() != found.last_lsn {
+        anchor.write(found.last_lsn)?;
+    }
     remove_left_overs(&*disk, folder, &partitions);
     let device: Arc<dyn DurableWriter> = Arc::from(
-        disk.durable_writer(WRITER_DEPTH)
+        disk.durable_writer(WRITES_IN_FLIGHT_MAX)
             .map_err(io_error("open the journal in", &journal))?,
     );
     let start = WriterStart {
@@ -122,17 +152,23 @@ pub fn open(
         sequence: found.sequence,
         last_lsn: found.last_lsn,
         last_crc: found.last_crc,
+        extent_size_min_bytes: options.extent_size_min_bytes,
     };
     let files = journal_files(&disk, &device, &journal, &options, found)?;
     let status = LogStatus {
         folder: folder.to_path_buf(),
         store,
         write_path: device.path(),
-        recovered_batches,
+        recovered_batches: restored.batches,
     };
+    let recovered_batches = restored.batches;
     tracing::info!(folder = %folder.display(), write_path = %status.write_path, recovered_batches, "log opened");
     let pool = BufferPool::new(POOL_RETAINED_MAX_BYTES);
+    let retired_slots = Arc::new(RetiredSlots::default());
+    let direct = DirectSegments::new(Arc::clone(&device), Arc::clone(&retired_slots));
     let core = Core::new(CoreParts {
+        flusher: Flusher::new(checkpoint_files, checkpoint, anchor, direct),
+        retired_slots,
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,
         folder: folder.to_path_buf(),
@@ -141,9 +177,8 @@ pub fn open(
         files,
         pool,
         last_lsn: start.last_lsn,
-        dirty,
-        unflushed_bytes,
-        flusher: Flusher::new(checkpoint_files, checkpoint),
+        dirty: restored.dirty,
+        unflushed_bytes: restored.size_bytes,
         last_partition: catalog.last_partition,
         metadata: Arc::clone(&partitions[&METADATA_PARTITION]),
         has_threads,
@@ -236,31 +271,106 @@ impl Opening<'_> {
     }
 }
 
-/// Gives the journal's batches back to their partitions; those of deleted partitions are dropped.
-fn restore(
-    partitions: &Partitions,
-    entries: Vec<super::journal::frame::FrameEntry>,
-) -> Result<Vec<Arc<PartitionState>>, OpenError> {
-    let mut dirty = Vec::new();
-    for entry in entries {
-        let partition = entry.partition;
-        let Some(state) = partitions.get(&partition) else {
-            continue;
-        };
+/// What the journal gave back to the partitions.
+#[derive(Debug, Default)]
+struct Restored {
+    dirty: Vec<Arc<PartitionState>>,
+    batches: usize,
+    size_bytes: usize,
+    /// Segments that hold blocks of extents.
+    segments: BTreeSet<PathBuf>,
+}
+
+impl Restored {
+    /// Gives the journal's entries back to their partitions; those of deleted partitions are dropped.
+    fn restore(
+        &mut self,
+        disk: &dyn Disk,
+        partitions: &Partitions,
+        entries: Vec<FrameEntry>,
+    ) -> Result<(), OpenError> {
+        for entry in entries {
+            let Some(state) = partitions.get(&entry.partition) else {
+                continue;
+            };
+            match entry.content {
+                Content::Batch {
+                    begins_segment,
+                    bytes,
+                } => {
+                    let place = begins_segment.then_some(Place {
+                        segment: entry.offset,
+                        position: 0,
+                    });
+                    self.batch(state, bytes, place)?;
+                }
+                Content::Extent(extent) => self.extent(disk, state, entry.offset, &extent)?,
+                Content::StartMoved => {
+                    if state.restore_start(entry.offset) {
+                        self.dirty.push(Arc::clone(state));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn batch(
+        &mut self,
+        state: &Arc<PartitionState>,
+        bytes: Bytes,
+        place: Option<Place>,
+    ) -> Result<(), OpenError> {
+        let partition = state.id();
         let header =
-            BatchHeader::parse(&entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
-        let batch =
-            StoredBatch::parse(entry.batch).map_err(|source| OpenError::Batch { partition, source })?;
-        let found = batch.base_offset;
-        if state.restore(batch, &header).map_err(|end| OpenError::Gap {
+            BatchHeader::parse_whole(&bytes).map_err(|source| OpenError::Batch { partition, source })?;
+        let found = header.base_offset;
+        self.batches += 1;
+        self.size_bytes += bytes.len();
+        let restored = state.restore(bytes, &header, place);
+        if restored.map_err(|end| OpenError::Gap {
             partition,
             end,
             found,
         })? {
-            dirty.push(Arc::clone(state));
+            self.dirty.push(Arc::clone(state));
         }
+        Ok(())
     }
-    Ok(dirty)
+
+    fn extent(
+        &mut self,
+        disk: &dyn Disk,
+        state: &Arc<PartitionState>,
+        first: Offset,
+        extent: &Extent,
+    ) -> Result<(), OpenError> {
+        if extent.next_offset(first) <= state.high_watermark() {
+            return Ok(());
+        }
+        let partition = state.id();
+        let run = extent_reader::read_durable(disk, partition, state.folder(), first, extent)?;
+        let mut place = extent.place;
+        for found in batch::batches(&run) {
+            let (_, bytes) = found.map_err(|source| OpenError::Batch { partition, source })?;
+            let size_bytes = bytes.len() as u64;
+            self.batch(state, bytes, Some(place))?;
+            place.position += size_bytes;
+        }
+        self.segments
+            .insert(log_path(state.folder(), extent.place.segment));
+        Ok(())
+    }
+
+    /// Blocks that a killed process wrote may be in the device's cache only, and how they are allocated in the
+    /// filesystem's: nothing is served before they are durable.
+    fn sync(&self, disk: &dyn Disk) -> Result<(), OpenError> {
+        for path in &self.segments {
+            let synced = disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync());
+            synced.map_err(io_error("sync", path))?;
+        }
+        Ok(())
+    }
 }
 
 fn read_catalog(metadata: &PartitionState) -> Result<Catalog, OpenError> {
@@ -368,6 +478,7 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
                 number: 1,
                 ..Checkpoint::default()
             })?;
+            AnchorFile::create(&**disk, folder, store)?;
             write_store(&**disk, folder, store)?;
             Ok(store)
         }

@@ -97,12 +97,15 @@ impl Tail {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::log::batch::Place;
 
     fn batch(base: u64, next: u64, timestamp: i64, size_bytes: usize) -> StoredBatch {
         StoredBatch {
             base_offset: Offset(base),
             next_offset: Offset(next),
             max_timestamp: Timestamp(timestamp),
+            place: Place::default(),
+            written: 0..0,
             bytes: Bytes::from(vec![base as u8; size_bytes]),
         }
     }

@@ -4,20 +4,8 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::Durability;
 use super::topic_config::{self, DURABILITY, DURABILITY_OS_SYNC_MS};
-
-/// When an append is acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Durability {
-    /// Once it is on stable storage.
-    Fsync,
-    /// Once the operating system has it: the end of the process loses nothing, a power cut loses at most what
-    /// was acknowledged within this time.
-    Os {
-        /// Longest time between two syncs.
-        sync_interval: Duration,
-    },
-}
 
 /// The typed configurations of one topic, as far as the log acts on them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,6 +32,8 @@ pub struct TopicPolicy {
     pub dirty_ratio_min: f64,
     /// When an append is acknowledged.
     pub durability: Durability,
+    /// Longest time between two syncs of what the class `os` acknowledged.
+    pub os_sync_interval: Duration,
 }
 
 impl Default for TopicPolicy {
@@ -60,7 +50,6 @@ impl TopicPolicy {
         let configs = Configs(configs);
         let cleanup = configs.text("cleanup.policy");
         let cleans = |wanted| cleanup.split(',').any(|part| part.trim() == wanted);
-        let sync_interval = configs.duration(DURABILITY_OS_SYNC_MS).unwrap_or(Duration::MAX);
         TopicPolicy {
             deletes: cleans("delete"),
             compacts: cleans("compact"),
@@ -75,9 +64,10 @@ impl TopicPolicy {
             tombstone_retention: configs.duration("delete.retention.ms").unwrap_or(Duration::MAX),
             dirty_ratio_min: configs.number("min.cleanable.dirty.ratio"),
             durability: match configs.text(DURABILITY) {
-                "os" => Durability::Os { sync_interval },
+                "os" => Durability::Os,
                 _ => Durability::Fsync,
             },
+            os_sync_interval: configs.duration(DURABILITY_OS_SYNC_MS).unwrap_or(Duration::MAX),
         }
     }
 
@@ -143,6 +133,7 @@ mod tests {
             tombstone_retention: Duration::from_hours(24),
             dirty_ratio_min: 0.5,
             durability: Durability::Fsync,
+            os_sync_interval: Duration::from_secs(1),
         };
         assert_eq!(policy(&[]), expected);
         assert_eq!(TopicPolicy::default(), expected);
@@ -174,9 +165,8 @@ mod tests {
             compaction_lag_max: Some(Duration::from_millis(2)),
             tombstone_retention: Duration::from_millis(3),
             dirty_ratio_min: 0.25,
-            durability: Durability::Os {
-                sync_interval: Duration::from_millis(4),
-            },
+            durability: Durability::Os,
+            os_sync_interval: Duration::from_millis(4),
         };
         assert_eq!(read, expected);
         assert_eq!(read.roll_age(), Duration::from_millis(2));

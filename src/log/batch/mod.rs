@@ -14,7 +14,7 @@ pub use builder::{BatchBuilder, Record};
 pub use error::BatchError;
 pub(in crate::log) use header::CRC_COVERS_FROM;
 pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, write_base_offset};
-pub use stored::StoredBatch;
+pub use stored::{Place, StoredBatch};
 pub(in crate::log) use varint::{size_bytes as varint_size_bytes, write as write_varint};
 pub(in crate::log) use view::uncompressed_records;
 pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};

@@ -91,6 +91,12 @@ pub trait File: Send + Sync + fmt::Debug {
     fn sync(&self) -> io::Result<()>;
     /// Reserves space for the first `size_bytes` bytes without changing the length.
     fn allocate(&self, size_bytes: u64) -> io::Result<()>;
+    /// Reserves space for the first `size_bytes` bytes and makes the file at least that long; bytes that were
+    /// never written read as zeros.
+    ///
+    /// # Errors
+    /// `StorageFull`; `Unsupported` where the filesystem cannot reserve space.
+    fn extend(&self, size_bytes: u64) -> io::Result<()>;
     /// Cuts or extends the file to `size_bytes`.
     fn truncate(&self, size_bytes: u64) -> io::Result<()>;
     /// The bytes of `range` without copying where the platform can map them.
@@ -156,6 +162,12 @@ pub trait DurableWriter: Send + Sync + fmt::Debug {
     fn detach(&self, slot: FileSlot);
     /// Starts one write of `data` at `position`, all of it block-aligned.
     fn submit(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()>;
+    /// Starts one write like [`DurableWriter::submit`] whose end only means that the device has it: it survives
+    /// the process and not a power cut, until a later `submit` that was started after its end has ended.
+    ///
+    /// Only for blocks that were written before. Where the way to the device leads through the page cache it
+    /// is as durable as `submit`.
+    fn submit_unsynced(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()>;
     /// Blocks until at least one write has ended, and moves all ended ones into `completions`.
     ///
     /// Must not be called with nothing in flight.

@@ -128,6 +128,19 @@ impl JournalFiles {
         slots.free.len() > before
     }
 
+    /// Makes durable what was written to a file.
+    pub fn sync(&self, path: &Path) -> Result<(), JournalError> {
+        let synced = self
+            .disk
+            .open(path, OpenMode::ReadWrite)
+            .and_then(|file| file.sync());
+        synced.map_err(|source| JournalError::Io {
+            what: "sync",
+            path: path.to_path_buf(),
+            source,
+        })
+    }
+
     /// Whether there is any file, however full.
     pub fn has_any(&self) -> bool {
         self.lock().count > 0

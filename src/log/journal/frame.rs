@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! file header (in block 0)                    frame header (at every frame's first byte)
-//!  0 magic u32 "DBJ1"                          0 magic u32 "DBF1"
+//!  0 magic u32 "DBJ2"                          0 magic u32 "DBF2"
 //!  4 store u64                                 4 store u64
 //! 12 incarnation u64                          12 incarnation u64
 //! 20 sequence u32                             20 file sequence u32
@@ -14,7 +14,11 @@
 //! 56 reserved u32                             56 reserved u32
 //! 60 CRC u32 of bytes 0..60                   60 CRC u32 of bytes 0..60 and the payload
 //!
-//! payload: entries, each { partition u32, length u32, base offset u64, batch }
+//! payload: entries, each { partition u32, kind in 4 bits and length in 28 u32, offset u64, content }
+//!   kind 0  a batch that continues its segment; offset and length are the batch's
+//!   kind 1  a batch that begins a segment
+//!   kind 2  an extent: offset of its first record; content as in `extent.rs`
+//!   kind 3  the partition's log start moved to the offset; no content
 //! ```
 //!
 //! All integers are little-endian. Identity (store, incarnation, file sequence) and position are inside the
@@ -24,15 +28,16 @@
 
 use bytes::{Buf, Bytes};
 
+use super::extent::Extent;
 use crate::log::io::BLOCK_SIZE_BYTES;
 use crate::log::{Offset, PartitionId, StoreId};
 
-const FILE_MAGIC: u32 = u32::from_le_bytes(*b"DBJ1");
-const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"DBF1");
+const FILE_MAGIC: u32 = u32::from_le_bytes(*b"DBJ2");
+const FRAME_MAGIC: u32 = u32::from_le_bytes(*b"DBF2");
 
 /// Size of a file header and of a frame header.
 pub const HEADER_SIZE_BYTES: usize = 64;
-/// Size of what stands before each batch in a frame.
+/// Size of what stands before the content of each entry in a frame.
 pub const ENTRY_HEADER_SIZE_BYTES: usize = 16;
 const CRC_POSITION: usize = 60;
 
@@ -167,28 +172,99 @@ impl FrameHeader {
     }
 }
 
-/// One batch in a frame.
+/// Bits of an entry's length; the others tell its kind. 256 MiB, far above a group.
+const LENGTH_BITS: u32 = 28;
+const LENGTH_MASK: u32 = (1 << LENGTH_BITS) - 1;
+const KIND_BATCH: u32 = 0;
+const KIND_BATCH_BEGINS_SEGMENT: u32 = 1;
+const KIND_EXTENT: u32 = 2;
+const KIND_START_MOVED: u32 = 3;
+
+/// One entry in a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrameEntry {
-    /// The partition that the batch belongs to.
+    /// The partition that the entry belongs to.
     pub partition: PartitionId,
-    /// The offset of the batch's first record.
-    pub base_offset: Offset,
-    /// The batch, with its base offset in place.
-    pub batch: Bytes,
+    /// The offset of its first record, or the new log start.
+    pub offset: Offset,
+    /// What it says.
+    pub content: Content,
 }
 
-/// What stands before a batch in a frame.
-pub fn entry_header(
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A batch, with its base offset in place.
+    Batch {
+        /// Whether it is the first of a new segment.
+        begins_segment: bool,
+        /// The batch.
+        bytes: Bytes,
+    },
+    /// Batches that stand in their segment, except the parts of a block at both ends.
+    Extent(Extent),
+    /// Records below the offset are gone.
+    StartMoved,
+}
+
+/// What stands before the content of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EntryHeader {
     partition: PartitionId,
+    kind: u32,
     length: u32,
-    base_offset: Offset,
-) -> [u8; ENTRY_HEADER_SIZE_BYTES] {
-    let mut bytes = [0; ENTRY_HEADER_SIZE_BYTES];
-    put(&mut bytes, 0, &partition.0.to_le_bytes());
-    put(&mut bytes, 4, &length.to_le_bytes());
-    put(&mut bytes, 8, &base_offset.0.to_le_bytes());
-    bytes
+    offset: Offset,
+}
+
+impl EntryHeader {
+    /// Before a batch.
+    pub fn batch(partition: PartitionId, base_offset: Offset, length: usize, begins_segment: bool) -> Self {
+        let kind = if begins_segment {
+            KIND_BATCH_BEGINS_SEGMENT
+        } else {
+            KIND_BATCH
+        };
+        EntryHeader {
+            partition,
+            kind,
+            length: length as u32,
+            offset: base_offset,
+        }
+    }
+
+    /// Before an extent of that many encoded bytes.
+    pub fn extent(partition: PartitionId, base_offset: Offset, length: usize) -> Self {
+        EntryHeader {
+            partition,
+            kind: KIND_EXTENT,
+            length: length as u32,
+            offset: base_offset,
+        }
+    }
+
+    /// A log start that moved.
+    pub fn start_moved(partition: PartitionId, log_start: Offset) -> Self {
+        EntryHeader {
+            partition,
+            kind: KIND_START_MOVED,
+            length: 0,
+            offset: log_start,
+        }
+    }
+
+    /// The header's bytes.
+    pub fn encode(&self) -> [u8; ENTRY_HEADER_SIZE_BYTES] {
+        debug_assert!(self.length <= LENGTH_MASK);
+        let mut bytes = [0; ENTRY_HEADER_SIZE_BYTES];
+        put(&mut bytes, 0, &self.partition.0.to_le_bytes());
+        put(
+            &mut bytes,
+            4,
+            &(self.kind << LENGTH_BITS | self.length).to_le_bytes(),
+        );
+        put(&mut bytes, 8, &self.offset.0.to_le_bytes());
+        bytes
+    }
 }
 
 /// The entries of a frame's payload, as slices of it; none where the lengths do not add up.
@@ -202,15 +278,26 @@ pub fn entries(mut payload: Bytes, entry_count: u32) -> Option<Vec<FrameEntry>> 
             return None;
         }
         let partition = PartitionId(payload.get_u32_le());
-        let length = payload.get_u32_le() as usize;
-        let base_offset = Offset(payload.get_u64_le());
+        let kind_and_length = payload.get_u32_le();
+        let length = (kind_and_length & LENGTH_MASK) as usize;
+        let offset = Offset(payload.get_u64_le());
         if payload.len() < length {
             return None;
         }
+        let bytes = payload.split_to(length);
+        let content = match kind_and_length >> LENGTH_BITS {
+            kind @ (KIND_BATCH | KIND_BATCH_BEGINS_SEGMENT) => Content::Batch {
+                begins_segment: kind == KIND_BATCH_BEGINS_SEGMENT,
+                bytes,
+            },
+            KIND_EXTENT => Content::Extent(Extent::decode(bytes)?),
+            KIND_START_MOVED if length == 0 => Content::StartMoved,
+            _ => return None,
+        };
         entries.push(FrameEntry {
             partition,
-            base_offset,
-            batch: payload.split_to(length),
+            offset,
+            content,
         });
     }
     payload.is_empty().then_some(entries)
@@ -253,7 +340,7 @@ mod tests {
 
     fn frame() -> Vec<u8> {
         let mut bytes = vec![0; HEADER_SIZE_BYTES];
-        bytes.extend_from_slice(&entry_header(PartitionId(7), 4, Offset(8)));
+        bytes.extend_from_slice(&EntryHeader::batch(PartitionId(7), Offset(8), 4, true).encode());
         bytes.extend_from_slice(b"abcd");
         FRAME.seal(&mut bytes);
         bytes
@@ -268,8 +355,11 @@ mod tests {
         let payload = Bytes::from(bytes).slice(HEADER_SIZE_BYTES..);
         let entry = FrameEntry {
             partition: PartitionId(7),
-            base_offset: Offset(8),
-            batch: Bytes::from_static(b"abcd"),
+            offset: Offset(8),
+            content: Content::Batch {
+                begins_segment: true,
+                bytes: Bytes::from_static(b"abcd"),
+            },
         };
         assert_eq!(entries(payload, 1), Some(vec![entry]));
     }
@@ -319,7 +409,9 @@ mod tests {
 
     #[test]
     fn entries_that_do_not_add_up_are_refused() {
-        let mut payload = entry_header(PartitionId(1), 5, Offset(0)).to_vec();
+        let mut payload = EntryHeader::batch(PartitionId(1), Offset(0), 5, false)
+            .encode()
+            .to_vec();
         payload.extend_from_slice(b"abcd");
         assert_eq!(
             entries(Bytes::from(payload.clone()), 1),

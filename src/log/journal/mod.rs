@@ -5,17 +5,21 @@
 //! thread hand-off, and many share one data-sync.
 
 mod error;
+mod extent;
 mod files;
 pub mod frame;
+mod group;
 mod progress;
 mod queue;
 mod replay;
 mod writer;
 
 pub use error::JournalError;
+pub use extent::Extent;
 pub use files::JournalFiles;
 pub use frame::{Lsn, NUMBER_MAX};
+pub use group::Target;
 pub use progress::Progress;
-pub use queue::{Entry, Queue, Sequence};
+pub use queue::{Change, Entry, Queue, QueueFull, Sequence};
 pub use replay::{Replay, replay};
-pub use writer::{Drive, GROUPS_IN_FLIGHT_MAX, Writer, WriterStart, file_size_min_bytes};
+pub use writer::{Drive, WRITES_IN_FLIGHT_MAX, Writer, WriterStart, file_size_min_bytes};

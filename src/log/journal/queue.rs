@@ -1,40 +1,46 @@
-//! Batches that wait for the next group.
+//! Appends, and moves of a log start, that wait for the next group.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-
 use super::frame::ENTRY_HEADER_SIZE_BYTES;
-use crate::log::{Offset, PartitionId, Timestamp};
+use crate::log::batch::StoredBatch;
+use crate::log::{Offset, PartitionId};
 
 /// Most bytes that wait for the journal. 64 MiB: about 50 ms of a fast disk; more would be only latency.
 pub const QUEUE_SIZE_MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// The number of a batch in the order of all appends of this run; the first is 1.
+/// The number of an entry in the order of all of this run; the first is 1.
 pub type Sequence = u64;
 
-/// One batch on its way into the journal. `T` is whatever it is published to when it is durable.
+/// One entry on its way into the journal. `T` is whatever it is published to when it is durable.
 #[derive(Debug)]
 pub struct Entry<T> {
-    /// To whom the batch is published.
+    /// To whom the entry is published.
     pub target: T,
     /// The partition.
     pub partition: PartitionId,
-    /// Offset of the batch's first record.
-    pub base_offset: Offset,
-    /// Offset behind its last record.
-    pub next_offset: Offset,
-    /// Largest timestamp of its records.
-    pub max_timestamp: Timestamp,
-    /// The batch as it was sent.
-    pub batch: Bytes,
+    /// What becomes durable.
+    pub change: Change,
+}
+
+/// What an entry changes in its partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A batch is appended; its bytes are as they were sent, without the base offset in place.
+    Append(StoredBatch),
+    /// Records below the offset are gone.
+    StartMoved(Offset),
 }
 
 impl<T> Entry<T> {
     /// Bytes that the entry takes in a frame.
     pub fn size_bytes(&self) -> usize {
-        ENTRY_HEADER_SIZE_BYTES + self.batch.len()
+        let content_bytes = match &self.change {
+            Change::Append(batch) => batch.bytes.len(),
+            Change::StartMoved(_) => 0,
+        };
+        ENTRY_HEADER_SIZE_BYTES + content_bytes
     }
 }
 
@@ -105,9 +111,8 @@ impl<T> Queue<T> {
         self.lock().entries.front().map(Entry::size_bytes)
     }
 
-    /// Moves entries of at most `size_max_bytes` together into `group`; returns their size and the number of
-    /// the last.
-    pub fn take(&self, size_max_bytes: usize, group: &mut Vec<Entry<T>>) -> (usize, Sequence) {
+    /// Moves entries of at most `size_max_bytes` together into `group`; returns the number of the last.
+    pub fn take(&self, size_max_bytes: usize, group: &mut Vec<Entry<T>>) -> Sequence {
         let mut inner = self.lock();
         let mut size_bytes = 0;
         while let Some(entry) = inner.entries.front() {
@@ -118,8 +123,7 @@ impl<T> Queue<T> {
             group.extend(inner.entries.pop_front());
         }
         inner.size_bytes -= size_bytes;
-        let last_sequence = inner.last_sequence - inner.entries.len() as u64;
-        (size_bytes, last_sequence)
+        inner.last_sequence - inner.entries.len() as u64
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner<T>> {

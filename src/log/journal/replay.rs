@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::JournalError;
-use super::frame::{FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries};
-use crate::log::StoreId;
+use super::extent::Extent;
+use super::frame::{Content, FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries};
 use crate::log::io::{BLOCK_SIZE_BYTES, Disk, OpenMode};
+use crate::log::{Offset, PartitionId, StoreId};
 
 /// What the journal holds behind the checkpoint.
 #[derive(Debug, Default)]
 pub struct Replay {
-    /// The batches of all groups behind the checkpoint, in order.
+    /// The entries of all groups behind the checkpoint, in order.
     pub entries: Vec<FrameEntry>,
     /// The last intact group.
     pub last_lsn: Lsn,
@@ -28,6 +29,17 @@ pub struct Replay {
     pub free: Vec<PathBuf>,
 }
 
+/// Whether an extent's blocks stand in its segment, as far as a reader can tell.
+pub type IsIntact<'a> = dyn Fn(PartitionId, Offset, &Extent) -> Result<bool, JournalError> + 'a;
+
+/// A frame behind the checkpoint, and what stands before it.
+struct Frame {
+    lsn: Lsn,
+    position: usize,
+    previous_crc: u32,
+    entries: Vec<FrameEntry>,
+}
+
 struct Candidate {
     path: PathBuf,
     header: FileHeader,
@@ -40,11 +52,15 @@ struct Candidate {
 /// of file n is durable and names its last frame's CRC. So a break before the newest file's last frame is
 /// damage. In the newest file a break is the torn end of what was never acknowledged, unless a later
 /// frame of the same run says that the missing group was durable.
+///
+/// An extent is durable when its frame and its blocks are. Where a later frame says so it is believed;
+/// `is_intact` is asked about the last groups only, which may have been in flight.
 pub fn replay(
     disk: &dyn Disk,
     folder: &Path,
     store: StoreId,
     checkpoint_lsn: Option<Lsn>,
+    is_intact: &IsIntact<'_>,
 ) -> Result<Replay, JournalError> {
     let (mut files, mut free) = read_headers(disk, folder, store)?;
     files.sort_by_key(|file| file.header.sequence);
@@ -78,7 +94,7 @@ pub fn replay(
     let needed = files.split_off(start);
     free.extend(files.into_iter().map(|file| file.path));
     replay.free = free;
-    read_files(disk, &needed, checkpoint_lsn, &mut replay)?;
+    read_files(disk, &needed, checkpoint_lsn, is_intact, &mut replay)?;
     Ok(replay)
 }
 
@@ -150,6 +166,7 @@ fn read_files(
     disk: &dyn Disk,
     files: &[Candidate],
     checkpoint_lsn: Lsn,
+    is_intact: &IsIntact<'_>,
     replay: &mut Replay,
 ) -> Result<(), JournalError> {
     let Some(first) = files.first() else { return Ok(()) };
@@ -169,31 +186,46 @@ fn read_files(
             });
         }
         let bytes = read_file(disk, &file.path, usize::MAX)?;
+        let mut frames = Vec::new();
         let mut position = BLOCK_SIZE_BYTES;
         // A write that was in flight when its process was killed may land late, behind the end that the
         // next run saw: the next file's first LSN is where this one ends.
         let end_lsn = files
             .get(index + 1)
             .map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
+        let mut durable_upto = file.header.first_lsn - 1;
         while last_lsn < end_lsn
             && let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc)
         {
+            durable_upto = durable_upto.max(frame.durable_upto);
             if frame.lsn > checkpoint_lsn {
                 let payload_start = position + HEADER_SIZE_BYTES;
                 let payload = bytes.slice(payload_start..payload_start + frame.payload_length as usize);
-                let found = entries(payload, frame.entry_count).ok_or_else(|| JournalError::Damaged {
+                let entries = entries(payload, frame.entry_count).ok_or_else(|| JournalError::Damaged {
                     path: file.path.clone(),
                     position: position as u64,
                     lsn: frame.lsn,
                 })?;
-                replay.entries.extend(found);
+                frames.push(Frame {
+                    lsn: frame.lsn,
+                    position,
+                    previous_crc: last_crc,
+                    entries,
+                });
             }
             (last_lsn, last_crc) = (frame.lsn, crc);
             position += frame.size_bytes();
         }
         if index + 1 == files.len() {
+            if let Some(torn) = first_torn(&frames, durable_upto, is_intact)? {
+                let frame = &frames[torn];
+                (last_lsn, last_crc, position) = (frame.lsn - 1, frame.previous_crc, frame.position);
+                frames.truncate(torn);
+            }
             check_end(&bytes, position, file, last_lsn + 1)?;
         }
+        let entries = frames.into_iter().flat_map(|frame| frame.entries);
+        replay.entries.extend(entries);
         replay.needed.push((file.path.clone(), last_lsn));
     }
     if last_lsn < checkpoint_lsn {
@@ -206,6 +238,25 @@ fn read_files(
     }
     (replay.last_lsn, replay.last_crc) = (last_lsn, last_crc);
     Ok(())
+}
+
+/// The first frame that was never durable because an extent of it is not there.
+fn first_torn(
+    frames: &[Frame],
+    durable_upto: Lsn,
+    is_intact: &IsIntact<'_>,
+) -> Result<Option<usize>, JournalError> {
+    let unsure = frames.partition_point(|frame| frame.lsn <= durable_upto);
+    for (index, frame) in frames.iter().enumerate().skip(unsure) {
+        for entry in &frame.entries {
+            if let Content::Extent(extent) = &entry.content
+                && !is_intact(entry.partition, entry.offset, extent)?
+            {
+                return Ok(Some(index));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The frame at `position`, if it is the one that must stand there.

@@ -1,26 +1,28 @@
 //! The journal's writer: turns waiting batches into durable groups.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::JournalError;
 use super::files::{JournalFile, JournalFiles};
-use super::frame::{ENTRY_HEADER_SIZE_BYTES, FileHeader, FrameHeader, HEADER_SIZE_BYTES, Lsn, entry_header};
-use super::queue::{Entry, Queue, Sequence};
+use super::frame::{ENTRY_HEADER_SIZE_BYTES, FileHeader, FrameHeader, HEADER_SIZE_BYTES, Lsn};
+use super::group::{self, EXTENTS_PER_GROUP_MAX, Group, Target};
+use super::queue::{Change, Entry, Queue, Sequence};
 use crate::log::StoreId;
-use crate::log::batch::{StoredBatch, write_base_offset};
 use crate::log::io::aligned::BufferPool;
-use crate::log::io::{BLOCK_SIZE_BYTES, Completion, DurableWriter};
+use crate::log::io::{BLOCK_SIZE_BYTES, Completion, DurableWriter, FileSlot};
 
 /// Groups in flight at most. 4: the device reaches its rate with 256 KiB writes (1.5 GB/s against 1.0 with
 /// one), and a torn end stays within four groups.
 pub const GROUPS_IN_FLIGHT_MAX: usize = 4;
 
-/// A group takes no further batch beyond this size; one larger batch still makes a group. 1 MiB: the
-/// device's rate is flat from 256 KiB on, and one write stays near 0.5 ms.
-pub const GROUP_SIZE_MAX_BYTES: usize = 1024 * 1024;
+/// A group takes no further batch beyond this size; one larger batch still makes a group. Just under 4 MiB,
+/// so that a run and the block that it begins in fit into one buffer of that class: blocks that were never
+/// written want large writes (256 KiB, four in flight: 1.7 GB/s; 1 MiB and more: 2.3 GB/s and more).
+pub const GROUP_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024 - 2 * BLOCK_SIZE_BYTES;
 
 /// Smallest journal file that holds the largest batch: its header block and that batch alone in a frame.
 pub const fn file_size_min_bytes(batch_size_max_bytes: usize) -> u64 {
@@ -28,8 +30,8 @@ pub const fn file_size_min_bytes(batch_size_max_bytes: usize) -> u64 {
     (BLOCK_SIZE_BYTES + frame.next_multiple_of(BLOCK_SIZE_BYTES)) as u64
 }
 
-/// Bytes of the batch header that carry base offset, length and leader epoch.
-const BATCH_PREFIX_BYTES: usize = 16;
+/// Writes in flight at most: the frames of all groups with their extents, and one file header.
+pub const WRITES_IN_FLIGHT_MAX: usize = GROUPS_IN_FLIGHT_MAX * (1 + EXTENTS_PER_GROUP_MAX) + 1;
 
 /// Where a new run of the journal begins.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +46,8 @@ pub struct WriterStart {
     pub last_lsn: Lsn,
     /// Its CRC.
     pub last_crc: u32,
+    /// Smallest share of a group that goes straight to its segment.
+    pub extent_size_min_bytes: usize,
 }
 
 /// What [`Writer::step`] came to.
@@ -68,7 +72,17 @@ pub struct Writer<T> {
     next_lsn: Lsn,
     durable_lsn: Lsn,
     previous_crc: u32,
-    in_flight: VecDeque<Group<T>>,
+    in_flight: VecDeque<InFlight<T>>,
+    /// The number of the last entry that is in a group.
+    last_sequence: Sequence,
+    /// The last group that is on stable storage, with all before it; behind the published ones while groups are
+    /// acknowledged unsynced.
+    synced_lsn: Lsn,
+    /// The last group that a durable frame or file header calls durable.
+    claimed_lsn: Lsn,
+    /// The last group that has entries.
+    last_entry_lsn: Lsn,
+    next_token: u64,
     completions: Vec<Completion>,
 }
 
@@ -79,15 +93,21 @@ struct Current {
     position: u64,
 }
 
+/// A group whose writes were submitted.
 #[derive(Debug)]
-struct Group<T> {
+struct InFlight<T> {
     lsn: Lsn,
     last_sequence: Sequence,
-    batches: Vec<(T, StoredBatch)>,
-    durable: bool,
+    changes: Vec<(T, Change)>,
+    /// Up to where its frame calls groups durable.
+    durable_upto: Lsn,
+    is_synced: bool,
+    tokens: Range<u64>,
+    /// Writes that have not ended.
+    writes_left: usize,
 }
 
-impl<T> Writer<T> {
+impl<T: Target> Writer<T> {
     /// A writer that begins a new file with its first group.
     pub fn new(
         files: Arc<JournalFiles>,
@@ -105,13 +125,67 @@ impl<T> Writer<T> {
             durable_lsn: start.last_lsn,
             previous_crc: start.last_crc,
             in_flight: VecDeque::new(),
+            last_sequence: 0,
+            synced_lsn: start.last_lsn,
+            claimed_lsn: start.last_lsn,
+            last_entry_lsn: start.last_lsn,
+            next_token: 1,
             completions: Vec::new(),
         }
     }
 
-    /// The last group of which all earlier ones, and itself, are durable and published.
+    /// The last group of which all earlier ones, and itself, are published: on stable storage, or with the device
+    /// where that is enough.
     pub fn durable_lsn(&self) -> Lsn {
         self.durable_lsn
+    }
+
+    /// The last group that is on stable storage, with all before it.
+    pub fn synced_lsn(&self) -> Lsn {
+        self.synced_lsn
+    }
+
+    /// The last group that a durable frame or file header calls durable.
+    pub fn claimed_lsn(&self) -> Lsn {
+        self.claimed_lsn
+    }
+
+    /// Whether a published group is not on stable storage yet.
+    pub fn has_unsynced(&self) -> bool {
+        self.synced_lsn < self.durable_lsn
+    }
+
+    /// Makes all published groups durable. Files before the current one are: its header was.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        let lsn = self.durable_lsn;
+        if let Some(current) = &self.current {
+            self.files.sync(&current.file.path)?;
+        }
+        self.synced_lsn = lsn;
+        Ok(())
+    }
+
+    /// Whether damage to the last groups could pass for a torn end, since nothing on the disk says that they
+    /// were durable.
+    pub fn needs_claim(&self) -> bool {
+        self.in_flight.is_empty() && self.claimed_lsn < self.last_entry_lsn
+    }
+
+    /// Submits a frame without entries, which says that all groups so far are durable. Nothing may be in flight.
+    pub fn submit_claim(&mut self) -> Result<Drive, JournalError> {
+        if self.has_unsynced() {
+            self.sync()?;
+        }
+        if (self.room_bytes() as usize) < BLOCK_SIZE_BYTES && !self.begin_file()? {
+            return Ok(Drive::NeedsSpace);
+        }
+        self.submit_entries(Vec::new(), true)?;
+        Ok(Drive::Progress)
+    }
+
+    /// Closes the file of a slot that no entry's target names any more.
+    pub fn detach(&self, slot: FileSlot) {
+        self.device.detach(slot);
     }
 
     /// Whether any group is in flight.
@@ -119,8 +193,9 @@ impl<T> Writer<T> {
         !self.in_flight.is_empty()
     }
 
-    /// Submits what waits, as far as groups may be in flight and files have room.
-    pub fn submit(&mut self, queue: &Queue<T>) -> Result<Drive, JournalError> {
+    /// Submits what waits, as far as groups may be in flight and files have room. A group whose entries may be
+    /// acknowledged unsynced is synced as well if `must_sync`.
+    pub fn submit(&mut self, queue: &Queue<T>, must_sync: bool) -> Result<Drive, JournalError> {
         while self.in_flight.len() < GROUPS_IN_FLIGHT_MAX {
             let Some(first_size_bytes) = queue.first_size_bytes() else {
                 break;
@@ -135,7 +210,7 @@ impl<T> Writer<T> {
                     return Ok(Drive::NeedsSpace);
                 }
             }
-            self.submit_group(queue, first_size_bytes)?;
+            self.submit_group(queue, first_size_bytes, must_sync)?;
         }
         Ok(if self.in_flight.is_empty() {
             Drive::Idle
@@ -146,10 +221,29 @@ impl<T> Writer<T> {
 
     /// Waits until at least one group in flight has ended and publishes the durable ones in order; returns
     /// the number of the last batch that became durable, if one did.
-    pub fn reap(
-        &mut self,
-        mut publish: impl FnMut(T, StoredBatch),
-    ) -> Result<Option<Sequence>, JournalError> {
+    pub fn reap(&mut self, mut publish: impl FnMut(T, Change)) -> Result<Option<Sequence>, JournalError> {
+        self.wait()?;
+        let mut last_sequence = None;
+        while self.in_flight.front().is_some_and(|group| group.writes_left == 0) {
+            let Some(group) = self.in_flight.pop_front() else {
+                break;
+            };
+            for (target, change) in group.changes {
+                publish(target, change);
+            }
+            self.durable_lsn = group.lsn;
+            if group.is_synced {
+                // Whatever was only with the device had ended before this group was submitted.
+                self.synced_lsn = group.lsn;
+                self.claimed_lsn = group.durable_upto;
+            }
+            last_sequence = Some(group.last_sequence);
+        }
+        Ok(last_sequence)
+    }
+
+    /// Waits until at least one write in flight has ended.
+    fn wait(&mut self) -> Result<(), JournalError> {
         self.completions.clear();
         let waited = self.device.wait(&mut self.completions);
         waited.map_err(|source| self.write_error(source))?;
@@ -158,23 +252,12 @@ impl<T> Writer<T> {
             if let Some(group) = self
                 .in_flight
                 .iter_mut()
-                .find(|group| group.lsn == completion.token)
+                .find(|group| group.tokens.contains(&completion.token))
             {
-                group.durable = true;
+                group.writes_left -= 1;
             }
         }
-        let mut last_sequence = None;
-        while self.in_flight.front().is_some_and(|group| group.durable) {
-            let Some(group) = self.in_flight.pop_front() else {
-                break;
-            };
-            for (target, batch) in group.batches {
-                publish(target, batch);
-            }
-            self.durable_lsn = group.lsn;
-            last_sequence = Some(group.last_sequence);
-        }
-        Ok(last_sequence)
+        Ok(())
     }
 
     /// Bytes that the journal takes before a file must be freed.
@@ -229,8 +312,7 @@ impl<T> Writer<T> {
             sequence,
             position: 0,
         });
-        // Token 0 is no group: LSNs begin with 1.
-        self.write(block.freeze(), 0)?;
+        self.write(block.freeze(), true)?;
         self.completions.clear();
         let waited = self.device.wait(&mut self.completions);
         let ended = waited.and_then(|()| {
@@ -239,14 +321,38 @@ impl<T> Writer<T> {
                 .try_for_each(|completion| completion.result)
         });
         ended.map_err(|source| self.write_error(source))?;
+        // Nothing else was in flight, so the header's sync covers all groups before it, and it says so.
+        self.synced_lsn = self.next_lsn - 1;
+        self.claimed_lsn = self.next_lsn - 1;
         Ok(true)
     }
 
-    fn submit_group(&mut self, queue: &Queue<T>, first_size_bytes: usize) -> Result<(), JournalError> {
+    fn submit_group(
+        &mut self,
+        queue: &Queue<T>,
+        first_size_bytes: usize,
+        must_sync: bool,
+    ) -> Result<(), JournalError> {
         let room = usize::try_from(self.room_bytes()).unwrap_or(usize::MAX) - HEADER_SIZE_BYTES;
         let mut entries = Vec::new();
         let limit = GROUP_SIZE_MAX_BYTES.min(room).max(first_size_bytes);
-        let (payload_bytes, last_sequence) = queue.take(limit, &mut entries);
+        self.last_sequence = queue.take(limit, &mut entries);
+        let is_synced = must_sync || group::must_sync(&entries, self.start.extent_size_min_bytes);
+        while is_synced && self.has_unsynced_in_flight() {
+            // The sync of this group's writes covers what ended before they began.
+            self.wait()?;
+        }
+        self.last_entry_lsn = self.next_lsn;
+        self.submit_entries(entries, is_synced)
+    }
+
+    fn has_unsynced_in_flight(&self) -> bool {
+        self.in_flight
+            .iter()
+            .any(|group| !group.is_synced && group.writes_left > 0)
+    }
+
+    fn submit_entries(&mut self, entries: Vec<Entry<T>>, is_synced: bool) -> Result<(), JournalError> {
         let Some(current) = &self.current else {
             unreachable!("a file was begun before a group is written")
         };
@@ -255,33 +361,58 @@ impl<T> Writer<T> {
             incarnation: self.start.incarnation,
             file_sequence: current.sequence,
             lsn: self.next_lsn,
-            durable_upto: self.durable_lsn,
+            durable_upto: self.synced_lsn,
             block: (current.position / BLOCK_SIZE_BYTES as u64) as u32,
             previous_crc: self.previous_crc,
-            payload_length: payload_bytes as u32,
-            entry_count: entries.len() as u32,
+            payload_length: 0,
+            entry_count: 0,
         };
-        let (frame, crc) = encode_frame(&self.pool, &header, &entries);
-        let batches = cut_batches(&frame, entries);
-        self.write(frame, header.lsn)?;
-        self.in_flight.push_back(Group {
+        let group = Group::form(&self.pool, self.start.extent_size_min_bytes, header, entries);
+        let first_token = self.next_token;
+        let writes_left = 1 + group.extents.len();
+        // Extents first: they are the larger writes.
+        for (slot, position, blocks) in group.extents {
+            self.write_to(slot, position, blocks, true)?;
+        }
+        self.write(group.frame, is_synced)?;
+        self.in_flight.push_back(InFlight {
             lsn: header.lsn,
-            last_sequence,
-            batches,
-            durable: false,
+            last_sequence: self.last_sequence,
+            changes: group.changes,
+            durable_upto: header.durable_upto,
+            is_synced,
+            tokens: first_token..self.next_token,
+            writes_left,
         });
         self.next_lsn += 1;
-        self.previous_crc = crc;
+        self.previous_crc = group.crc;
         Ok(())
     }
 
-    fn write(&mut self, data: Bytes, token: u64) -> Result<(), JournalError> {
+    /// Writes the next blocks of the journal.
+    fn write(&mut self, data: Bytes, is_synced: bool) -> Result<(), JournalError> {
         let Some(current) = &mut self.current else {
             unreachable!("a file was begun before it is written")
         };
         let (slot, position) = (current.file.slot, current.position);
         current.position += data.len() as u64;
-        let submitted = self.device.submit(slot, position, data, token);
+        self.write_to(slot, position, data, is_synced)
+    }
+
+    fn write_to(
+        &mut self,
+        slot: FileSlot,
+        position: u64,
+        data: Bytes,
+        is_synced: bool,
+    ) -> Result<(), JournalError> {
+        let token = self.next_token;
+        self.next_token += 1;
+        let submitted = if is_synced {
+            self.device.submit(slot, position, data, token)
+        } else {
+            self.device.submit_unsynced(slot, position, data, token)
+        };
         submitted.map_err(|source| self.write_error(source))
     }
 
@@ -297,44 +428,4 @@ impl<T> Writer<T> {
             source,
         }
     }
-}
-
-/// Copies the entries behind a sealed frame header, with each batch's base offset in place.
-fn encode_frame<T>(pool: &Arc<BufferPool>, header: &FrameHeader, entries: &[Entry<T>]) -> (Bytes, u32) {
-    let mut frame = pool.take(header.size_bytes());
-    frame.extend_from_slice(&[0; HEADER_SIZE_BYTES]);
-    for entry in entries {
-        frame.extend_from_slice(&entry_header(
-            entry.partition,
-            entry.batch.len() as u32,
-            entry.base_offset,
-        ));
-        let start = frame.len();
-        frame.extend_from_slice(&entry.batch);
-        write_base_offset(
-            &mut frame.as_mut_slice()[start..start + BATCH_PREFIX_BYTES],
-            entry.base_offset,
-            0,
-        );
-    }
-    let crc = header.seal(frame.as_mut_slice());
-    frame.pad_to_block();
-    (frame.freeze(), crc)
-}
-
-/// The batches as slices of the frame: what is served is the memory that was written.
-fn cut_batches<T>(frame: &Bytes, entries: Vec<Entry<T>>) -> Vec<(T, StoredBatch)> {
-    let mut position = HEADER_SIZE_BYTES;
-    let cut = |entry: Entry<T>| {
-        let start = position + ENTRY_HEADER_SIZE_BYTES;
-        position = start + entry.batch.len();
-        let batch = StoredBatch {
-            base_offset: entry.base_offset,
-            next_offset: entry.next_offset,
-            max_timestamp: entry.max_timestamp,
-            bytes: frame.slice(start..position),
-        };
-        (entry.target, batch)
-    };
-    entries.into_iter().map(cut).collect()
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::seal::{Lineage, SealFault};
 use crate::log::Offset;
-use crate::log::batch::BatchError;
+use crate::log::batch::{BatchError, Place};
 
 /// What was attempted with a file or folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +189,16 @@ pub enum SegmentError {
         found: Offset,
         /// Offset behind the last record.
         expected: Offset,
+    },
+    /// A batch was appended at another place than the end of the segments.
+    #[error("batch with offset {offset} belongs to {found:?}, the segments end at {expected:?}")]
+    Misplaced {
+        /// Offset of the batch.
+        offset: Offset,
+        /// Where the batch belongs.
+        found: Place,
+        /// Where the segments end.
+        expected: Place,
     },
     /// A sync failed before. What the failed sync should have made durable may be lost although reads show
     /// it, so nothing further is written or synced.

@@ -9,6 +9,7 @@
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
 mod chunks;
+mod cursor;
 mod error;
 mod file;
 mod headers;
@@ -31,7 +32,9 @@ mod walk;
 mod writer;
 
 pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
+pub use cursor::Cursor;
 pub use error::{FileOperation, SegmentError};
+pub use paths::log_path;
 pub use place::SegmentPlace;
 pub use rewrite::{Committed, Rewrite};
 pub use seal::{Lineage, Seal, SealContent, SealFault};

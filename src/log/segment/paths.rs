@@ -41,6 +41,11 @@ impl SegmentPaths {
     }
 }
 
+/// The file that holds the batches of the segment at `base_offset`.
+pub fn log_path(dir: &Path, base_offset: Offset) -> PathBuf {
+    SegmentPaths::new(dir, base_offset).log
+}
+
 /// The base offset in the name of a `.log` file; `None` for all other names.
 pub(super) fn base_offset_of(name: &str) -> Option<Offset> {
     offset_before(name, LOG_SUFFIX)

@@ -205,6 +205,19 @@ impl Segments {
         self.writer().sync(self)
     }
 
+    /// Makes the last segment ready for direct writes up to `end`, durable with the next [`Segments::sync`];
+    /// tells which segment and up to where, or none where there is no room.
+    pub fn extend(&self, end: u64) -> Option<(Offset, u64)> {
+        let mut writer = self.writer();
+        let end = writer.extend(self, end)?;
+        Some((self.flushed().segment, end))
+    }
+
+    /// Gives back what was reserved behind `end`, where nothing of the last segment is.
+    pub fn shrink(&self, end: u64) -> Result<(), SegmentError> {
+        self.writer().shrink(end)
+    }
+
     /// The end of what was appended.
     pub fn flushed(&self) -> FlushedPosition {
         self.layout().end

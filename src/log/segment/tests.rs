@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
-use crate::log::batch::{self, BatchBuilder, Record, StoredBatch};
+use crate::log::batch::{self, BatchBuilder, Place, Record, StoredBatch};
 use crate::log::io::sim::{Fault, SimulatedDisk};
 use crate::log::io::{Disk, OpenMode};
 use crate::log::{PartitionId, StoreId, Timestamp};
@@ -39,7 +39,27 @@ fn stored(base_offset: u64, timestamp: i64, value_sizes: &[usize]) -> StoredBatc
     }
     let mut bytes = builder.finish().to_vec();
     batch::write_base_offset(&mut bytes, Offset(base_offset), 0);
-    StoredBatch::parse(bytes.into()).unwrap()
+    StoredBatch::parse(bytes.into(), Place::default()).unwrap()
+}
+
+/// Appends the batches at the places that the partition would have given them.
+fn append(segments: &Segments, batches: &[StoredBatch]) -> Result<(), SegmentError> {
+    segments.append(&placed(segments, batches))
+}
+
+/// The batches at the places behind the end of `segments`; those that are there keep any place.
+fn placed(segments: &Segments, batches: &[StoredBatch]) -> Vec<StoredBatch> {
+    let end = segments.flushed();
+    let mut cursor = Cursor::from(end);
+    let place = |batch: &StoredBatch| {
+        let mut batch = batch.clone();
+        if batch.next_offset > end.next_offset {
+            let limit = OPTIONS.segment_size_max_bytes;
+            batch.place = cursor.take(batch.base_offset, batch.next_offset, batch.bytes.len(), limit);
+        }
+        batch
+    };
+    batches.iter().map(place).collect()
 }
 
 /// `count` batches from offset 0 on, of different sizes and timestamps that go up and down.
@@ -155,7 +175,7 @@ fn answers_as_a_list_of_batches_does() {
     check_model(&segments, &[]);
     let batches = many(60);
     for (index, chunk) in batches.chunks(7).enumerate() {
-        segments.append(chunk).unwrap();
+        append(&segments, chunk).unwrap();
         check_model(&segments, &batches[..(index * 7 + chunk.len())]);
     }
     segments.sync().unwrap();
@@ -176,7 +196,7 @@ fn what_is_in_one_segment_is_one_slice() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     let logs = files(&disk).into_iter().filter(|(name, _)| is_log(name));
     let expected: Vec<Bytes> = logs.map(|(_, bytes)| bytes.into()).collect();
     assert_eq!(segments.read(Offset::ZERO, READ_ALL_BYTES).unwrap(), expected);
@@ -187,7 +207,7 @@ fn a_read_stops_before_the_batch_that_does_not_fit() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(40);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     for first in 0..batches.len() {
         for count in 1..=batches.len() - first {
             let expected = bytes_of(&batches[first..first + count]);
@@ -208,7 +228,7 @@ fn every_power_cut_leaves_what_was_synced_and_replay_gives_the_same_files() {
         let disk = SimulatedDisk::new(1);
         let segments = empty(&disk);
         for chunk in batches.chunks(4) {
-            segments.append(chunk).unwrap();
+            append(&segments, chunk).unwrap();
         }
         segments.sync().unwrap();
         files(&disk)
@@ -219,7 +239,7 @@ fn every_power_cut_leaves_what_was_synced_and_replay_gives_the_same_files() {
         disk.fail_at(operation, Fault::PowerCut);
         let mut durable = segments.flushed();
         let result = batches.chunks(4).try_for_each(|chunk| {
-            segments.append(chunk)?;
+            append(&segments, chunk)?;
             segments.sync()?;
             durable = segments.flushed();
             Ok::<(), SegmentError>(())
@@ -233,7 +253,7 @@ fn every_power_cut_leaves_what_was_synced_and_replay_gives_the_same_files() {
             let count = batches.partition_point(|batch| batch.next_offset <= durable.next_offset);
             check_model(&segments, &batches[..count]);
             for chunk in batches[count..].chunks(4) {
-                segments.append(chunk).unwrap();
+                append(&segments, chunk).unwrap();
             }
             segments.sync().unwrap();
             assert!(files(&image) == complete, "cut at operation {operation}");
@@ -257,14 +277,14 @@ fn without_a_checkpoint_a_torn_end_is_cut_and_damage_before_it_is_not() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(30);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     let end = segments.flushed();
     let last_log = format!("{:020}.log", end.segment.0);
     let torn = disk.crash_keeping_all();
     overwrite(&torn, &last_log, end.position - 1, &[0xff]);
     let found = open(&torn, None).unwrap();
     check_model(&found, &batches[..batches.len() - 1]);
-    found.append(&batches[batches.len() - 1..]).unwrap();
+    append(&found, &batches[batches.len() - 1..]).unwrap();
     check_model(&found, &batches);
 
     let damaged = disk.crash_keeping_all();
@@ -281,7 +301,7 @@ fn the_first_sync_after_a_kill_makes_durable_what_was_found() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(30);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     let killed = disk.crash_keeping_all();
     let segments = open(&killed, None).unwrap();
     segments.sync().unwrap();
@@ -296,7 +316,7 @@ fn indexes_are_rebuilt_when_missing_or_wrong() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = segments.flushed();
     let complete = files(&disk);
@@ -329,7 +349,7 @@ fn index_files_hold_what_kafka_expects() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     let last = format!("{:020}", segments.flushed().segment.0);
     for (name, log) in files(&disk).into_iter().filter(|(name, _)| is_log(name)) {
         let stem = name.strip_suffix(".log").unwrap();
@@ -373,11 +393,11 @@ fn a_full_disk_is_told_apart_and_the_append_can_be_repeated() {
     let batches = many(60);
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
-    segments.append(&batches[..1]).unwrap();
+    append(&segments, &batches[..1]).unwrap();
     let mut failures = 0;
     for capacity_bytes in (disk.used_bytes()..).step_by(4096) {
         disk.set_capacity(capacity_bytes);
-        match segments.append(&batches) {
+        match append(&segments, &batches) {
             Ok(()) => break,
             Err(error) => assert!(error.is_storage_full(), "{error:?}"),
         }
@@ -401,7 +421,7 @@ fn a_full_disk_is_told_apart_and_the_append_can_be_repeated() {
 fn a_failed_sync_is_final() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
-    segments.append(&many(1)).unwrap();
+    append(&segments, &many(1)).unwrap();
     disk.fail_at(disk.operations(), Fault::WriteError);
     let error = segments.sync().unwrap_err();
     assert!(matches!(
@@ -414,7 +434,7 @@ fn a_failed_sync_is_final() {
     assert!(!error.is_storage_full());
     assert!(matches!(segments.sync(), Err(SegmentError::SyncFailed { .. })));
     assert!(matches!(
-        segments.append(&many(2)),
+        append(&segments, &many(2)),
         Err(SegmentError::SyncFailed { .. })
     ));
 }
@@ -424,7 +444,7 @@ fn damage_of_an_unsealed_segment_is_an_error_for_its_batch_only() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = Some(segments.flushed());
     // The second batch of the second segment, and one bit in its records.
@@ -483,7 +503,7 @@ fn files_shorter_than_the_checkpoint_are_damage() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(3);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     segments.sync().unwrap();
     let flushed = segments.flushed();
     let file = disk
@@ -501,7 +521,7 @@ fn files_shorter_than_the_checkpoint_are_damage() {
             if f == found_bytes && e == flushed.position
     ));
     assert!(matches!(
-        segments.append(&many(4)),
+        append(&segments, &many(4)),
         Err(SegmentError::TooShort { .. })
     ));
 }
@@ -511,7 +531,7 @@ fn a_gap_is_refused() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(3);
-    let error = segments.append(&batches[1..]).unwrap_err();
+    let error = append(&segments, &batches[1..]).unwrap_err();
     assert!(matches!(
         error,
         SegmentError::NotContiguous {
@@ -527,7 +547,7 @@ fn closed_segments_keep_no_reserved_space_and_only_a_few_stay_open() {
     let disk = SimulatedDisk::new(1);
     let segments = empty(&disk);
     let batches = many(60);
-    segments.append(&batches).unwrap();
+    append(&segments, &batches).unwrap();
     check_model(&segments, &batches);
     let blocks = |bytes: usize| bytes.next_multiple_of(4096) as u64;
     let data: u64 = files(&disk).iter().map(|(_, bytes)| blocks(bytes.len())).sum();
@@ -553,7 +573,7 @@ proptest! {
         let segments = empty(&disk);
         let mut durable = segments.flushed();
         for (index, chunk) in batches.chunks(chunk).enumerate() {
-            segments.append(chunk).unwrap();
+            append(&segments, chunk).unwrap();
             if syncs >> (index % 64) & 1 == 1 {
                 segments.sync().unwrap();
                 durable = segments.flushed();
@@ -564,7 +584,7 @@ proptest! {
         let segments = open(&image, Some(durable)).unwrap();
         let count = batches.partition_point(|batch| batch.next_offset <= durable.next_offset);
         check_model(&segments, &batches[..count]);
-        segments.append(&batches[count..]).unwrap();
+        append(&segments, &batches[count..]).unwrap();
         check_model(&segments, &batches);
     }
 }

@@ -12,10 +12,10 @@ use super::place::SegmentPlace;
 use super::seal::{Lineage, Seal};
 use super::sealing::{self, SealDraft, complete_sums};
 use super::segments::{ClosedSegment, Segments};
-use super::{FileOperation, FlushedPosition, SEGMENT_SIZE_LIMIT_BYTES, SegmentError};
+use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::Offset;
-use crate::log::batch::StoredBatch;
-use crate::log::io::{File, OpenMode};
+use crate::log::batch::{self, StoredBatch};
+use crate::log::io::{BLOCK_SIZE_BYTES, File, OpenMode};
 
 /// Largest write. 8 MiB: large enough for full speed, small enough not to hold the device for long.
 const WRITE_SIZE_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -27,9 +27,6 @@ const WRITE_BUFFERS_MAX: usize = 1024;
 /// must not reserve 160 GB, and a large one should not ask the filesystem for every write.
 const ALLOCATE_STEP_MIN_BYTES: u64 = 256 * 1024;
 const ALLOCATE_STEP_MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Largest distance of an offset from its segment's base: Kafka keeps it in a signed 32-bit number.
-const RELATIVE_OFFSET_MAX: u64 = i32::MAX as u64;
 
 /// The writing side of [`Segments`].
 #[derive(Debug)]
@@ -171,17 +168,17 @@ impl Writer {
     /// Brings the segment into being that `batch` goes to.
     fn prepare(&mut self, segments: &Segments, batch: &StoredBatch) -> Result<(), SegmentError> {
         let end = segments.flushed();
-        self.open_active(segments)?;
-        if end.position > 0 && !fits(&end, batch, end.position, segments.size_max_bytes()) {
+        self.open_active(segments, batch.place.segment)?;
+        if batch.place.position == 0 && end.position > 0 {
             self.close_active(segments)?;
-            self.active = Some(create(segments, batch.base_offset)?);
+            self.active = Some(create(segments, batch.place.segment)?);
             self.is_folder_dirty = true;
         }
         Ok(())
     }
 
-    /// Takes up the last segment where the process before this one left it.
-    fn open_active(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+    /// Takes up the last segment where the process before this one left it; without data it begins at `begin`.
+    fn open_active(&mut self, segments: &Segments, begin: Offset) -> Result<(), SegmentError> {
         if self.active.is_some() {
             return Ok(());
         }
@@ -190,7 +187,7 @@ impl Writer {
         self.is_folder_dirty = true;
         self.remove_stale(&segments.place)?;
         self.active = Some(if end.position == 0 {
-            create(segments, end.segment)?
+            create(segments, begin)?
         } else {
             ActiveFiles::reopen(&segments.place, segments.active()?)?
         });
@@ -204,7 +201,7 @@ impl Writer {
         if end.position == 0 {
             return Ok(());
         }
-        self.open_active(segments)?;
+        self.open_active(segments, end.segment)?;
         self.close_active(segments)?;
         self.active = Some(create(segments, end.next_offset)?);
         self.is_folder_dirty = true;
@@ -229,28 +226,36 @@ impl Writer {
             return Ok(0);
         };
         let end = segments.flushed();
-        let segment_size_max_bytes = segments.size_max_bytes();
         let mut run_end = end.position;
-        let mut buffers = Vec::with_capacity(batches.len().min(WRITE_BUFFERS_MAX));
+        let mut count = 0;
         for batch in batches.iter().take(WRITE_BUFFERS_MAX) {
             let after = run_end + batch.bytes.len() as u64;
-            let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES
-                && fits(&end, batch, run_end, segment_size_max_bytes);
-            if !buffers.is_empty() && !has_room {
+            let has_room = after - end.position <= WRITE_SIZE_MAX_BYTES && batch.place.segment == end.segment;
+            if count > 0 && !has_room {
                 break;
             }
-            buffers.push(IoSlice::new(&batch.bytes));
+            let expected = batch::Place {
+                segment: end.segment,
+                position: run_end,
+            };
+            if batch.place != expected {
+                return Err(SegmentError::Misplaced {
+                    offset: batch.base_offset,
+                    found: batch.place,
+                    expected,
+                });
+            }
             run_end = after;
+            count += 1;
         }
-        active.reserve(run_end, segment_size_max_bytes)?;
+        active.reserve(run_end, segments.size_max_bytes())?;
+        let run = &batches[..count];
         let path = &active.segment.paths.log;
-        active
-            .segment
-            .file
-            .open()?
-            .write_at(&buffers, end.position)
-            .map_err(SegmentError::io(FileOperation::Write, path))?;
-        let run = &batches[..buffers.len()];
+        let file = active.segment.file.open()?;
+        for (position, buffers) in unwritten(run) {
+            file.write_at(&buffers, position)
+                .map_err(SegmentError::io(FileOperation::Write, path))?;
+        }
         let mut position = end.position;
         for batch in run {
             active.sums.push(position, &batch.bytes);
@@ -258,7 +263,31 @@ impl Writer {
         }
         active.publish(segments, run, end);
         self.is_active_dirty = true;
-        Ok(run.len())
+        Ok(count)
+    }
+
+    /// Makes the last segment ready for direct writes up to `end`, or to the segment's limit: the space is
+    /// reserved and the file is that long. Tells up to where; none if the filesystem cannot, or has no room.
+    pub(super) fn extend(&mut self, segments: &Segments, end: u64) -> Option<u64> {
+        let active = self.active.as_mut()?;
+        let limit = segments.size_max_bytes();
+        let end = end.min(limit).next_multiple_of(BLOCK_SIZE_BYTES as u64);
+        active.segment.file.open().ok()?.extend(end).ok()?;
+        active.allocated_bytes = active.allocated_bytes.max(end);
+        self.is_active_dirty = true;
+        Some(end)
+    }
+
+    /// Gives back what was reserved behind `end`.
+    pub(super) fn shrink(&mut self, end: u64) -> Result<(), SegmentError> {
+        let Some(active) = &mut self.active else {
+            return Ok(());
+        };
+        active.allocated_bytes = 0;
+        self.is_active_dirty = true;
+        let path = &active.segment.paths.log;
+        let truncated = active.segment.file.open()?.truncate(end);
+        truncated.map_err(SegmentError::io(FileOperation::Truncate, path))
     }
 
     /// Gives the last segment its final form; may be repeated if it fails.
@@ -484,10 +513,28 @@ fn create_empty(place: &SegmentPlace, path: &Path) -> Result<Arc<dyn File>, Segm
     }
 }
 
-/// Whether `batch` may be at `position` of the segment that ends at `end`.
-fn fits(end: &FlushedPosition, batch: &StoredBatch, position: u64, segment_size_max_bytes: u64) -> bool {
-    position + batch.bytes.len() as u64 <= segment_size_max_bytes.min(SEGMENT_SIZE_LIMIT_BYTES)
-        && batch.next_offset.0 - 1 - end.segment.0 <= RELATIVE_OFFSET_MAX
+/// The parts of contiguous batches that are not in the file yet: position and buffers of each.
+fn unwritten(batches: &[StoredBatch]) -> Vec<(u64, Vec<IoSlice<'_>>)> {
+    let mut parts: Vec<(u64, Vec<IoSlice<'_>>)> = Vec::new();
+    let mut part_end = None;
+    for batch in batches {
+        let (range, written) = (batch.range(), &batch.written);
+        let before = range.start..range.end.min(written.start);
+        let behind = range.start.max(written.end)..range.end;
+        for part in [before, behind] {
+            if part.is_empty() {
+                continue;
+            }
+            let at = |position: u64| (position - range.start) as usize;
+            let buffer = IoSlice::new(&batch.bytes[at(part.start)..at(part.end)]);
+            match parts.last_mut() {
+                Some((_, buffers)) if part_end == Some(part.start) => buffers.push(buffer),
+                _ => parts.push((part.start, vec![buffer])),
+            }
+            part_end = Some(part.end);
+        }
+    }
+    parts
 }
 
 /// Bytes that so many entries take in each index file.

@@ -1,7 +1,6 @@
 //! Durable writes by `io_uring`: `O_DIRECT` and data-sync, several in flight.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -11,7 +10,7 @@ use bytes::Bytes;
 use io_uring::{IoUring, opcode, types};
 
 use super::super::{BLOCK_SIZE_BYTES, Completion, DurableWriter, FileSlot, WritePath};
-use super::plain::{occupy, open_durable};
+use super::plain::{DurableFile, occupy};
 
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: wait for completions.
 const ENTER_GETEVENTS: u32 = 1;
@@ -25,15 +24,16 @@ pub struct UringWriter {
 
 #[derive(Default)]
 struct Submission {
-    files: Vec<Option<Arc<fs::File>>>,
+    files: Vec<Option<Arc<DurableFile>>>,
     /// Writes in flight by token: they own the memory and the descriptor until the kernel is done.
     in_flight: HashMap<u64, InFlight>,
 }
 
 struct InFlight {
-    file: Arc<fs::File>,
+    file: Arc<DurableFile>,
     position: u64,
     data: Bytes,
+    is_synced: bool,
 }
 
 impl std::fmt::Debug for UringWriter {
@@ -60,8 +60,10 @@ impl UringWriter {
     /// Queues one write and tells the kernel; `write` must be kept in `in_flight` until its completion.
     fn start(&self, _exclusive: &mut Submission, write: &InFlight, token: u64) -> io::Result<()> {
         let len = u32::try_from(write.data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
-        let entry = opcode::Write::new(types::Fd(write.file.as_raw_fd()), write.data.as_ptr(), len)
+        let flags = write.file.flags(write.is_synced).bits();
+        let entry = opcode::Write::new(types::Fd(write.file.file.as_raw_fd()), write.data.as_ptr(), len)
             .offset(write.position)
+            .rw_flags(flags.cast_signed())
             .build()
             .user_data(token);
         // SAFETY: the caller holds the submission lock (`_exclusive` proves it), so this is the only
@@ -93,6 +95,30 @@ impl UringWriter {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    fn begin(
+        &self,
+        slot: FileSlot,
+        position: u64,
+        data: Bytes,
+        token: u64,
+        is_synced: bool,
+    ) -> io::Result<()> {
+        debug_assert!(
+            data.len().is_multiple_of(BLOCK_SIZE_BYTES) && position.is_multiple_of(BLOCK_SIZE_BYTES as u64)
+        );
+        let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = submission.files[slot.0 as usize]
+            .clone()
+            .ok_or(io::ErrorKind::NotFound)?;
+        let write = InFlight {
+            file,
+            position,
+            data,
+            is_synced,
+        };
+        self.start_and_keep(&mut submission, write, token)
     }
 
     /// Starts `write` and keeps it until its completion.
@@ -171,7 +197,7 @@ impl DurableWriter for UringWriter {
     }
 
     fn attach(&self, path: &Path) -> io::Result<FileSlot> {
-        let (file, _) = open_durable(path)?;
+        let file = DurableFile::open(path)?;
         let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(occupy(&mut submission.files, Arc::new(file)))
     }
@@ -184,15 +210,11 @@ impl DurableWriter for UringWriter {
     }
 
     fn submit(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
-        debug_assert!(
-            data.len().is_multiple_of(BLOCK_SIZE_BYTES) && position.is_multiple_of(BLOCK_SIZE_BYTES as u64)
-        );
-        let mut submission = self.submission.lock().unwrap_or_else(PoisonError::into_inner);
-        let file = submission.files[slot.0 as usize]
-            .clone()
-            .ok_or(io::ErrorKind::NotFound)?;
-        let write = InFlight { file, position, data };
-        self.start_and_keep(&mut submission, write, token)
+        self.begin(slot, position, data, token, true)
+    }
+
+    fn submit_unsynced(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
+        self.begin(slot, position, data, token, false)
     }
 
     fn wait(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -233,6 +255,8 @@ impl Drop for UringWriter {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::log::io::aligned::BufferPool;
 
@@ -255,9 +279,13 @@ mod tests {
             let mut submission = writer.submission.lock().unwrap();
             let file = submission.files[slot.0 as usize].clone().unwrap();
             let position = 0;
-            submission
-                .in_flight
-                .insert(token, InFlight { file, position, data });
+            let write = InFlight {
+                file,
+                position,
+                data,
+                is_synced: true,
+            };
+            submission.in_flight.insert(token, write);
             drop(submission);
             let mut ended = Vec::new();
             writer.finish(token, -error.raw_os_error(), &mut ended);

@@ -352,6 +352,16 @@ impl File for SimulatedFile {
         machine.reserve(self.node, size_bytes)
     }
 
+    fn extend(&self, size_bytes: u64) -> io::Result<()> {
+        let mut machine = self.writable()?;
+        machine.begin_whole()?;
+        machine.reserve(self.node, size_bytes)?;
+        if machine.file(self.node)?.len() < size_bytes {
+            machine.file_mut(self.node)?.set_len(size_bytes);
+        }
+        Ok(())
+    }
+
     fn truncate(&self, size_bytes: u64) -> io::Result<()> {
         let mut machine = self.writable()?;
         machine.begin_whole()?;

@@ -32,6 +32,9 @@ pub(super) struct WriteInFlight {
     pub(super) position: u64,
     pub(super) data: Bytes,
     pub(super) token: u64,
+    /// Files with writes that only the device has, which the end of this one makes durable; none for a write that
+    /// only the device has itself.
+    pub(super) settles: Option<BTreeSet<NodeId>>,
 }
 
 /// The state behind a [`super::SimulatedDisk`].
@@ -41,6 +44,8 @@ pub(super) struct Machine {
     pub(super) nodes: Vec<Node>,
     pub(super) in_flight: Vec<WriteInFlight>,
     pub(super) writers: u64,
+    /// Files with direct writes that the device has and that are not durable.
+    pub(super) unsynced: BTreeSet<NodeId>,
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) choices: Choices,
     pub(super) operations: u64,
@@ -56,6 +61,7 @@ impl Machine {
             nodes: vec![Node::Folder(FolderNode::default())],
             in_flight: Vec::new(),
             writers: 0,
+            unsynced: BTreeSet::new(),
             locks: BTreeSet::new(),
             choices: Choices::new(seed),
             operations: 0,
@@ -206,6 +212,24 @@ impl Machine {
         let freed = file.allocated_bytes.saturating_sub(whole_blocks(size_bytes));
         file.allocated_bytes -= freed;
         self.used_bytes -= freed;
+        Ok(())
+    }
+
+    /// Ends a direct write as it should end.
+    pub(super) fn arrive(&mut self, write: &WriteInFlight) -> io::Result<()> {
+        let file = self.file_mut(write.node)?;
+        let Some(settles) = &write.settles else {
+            file.write(write.position, &[io::IoSlice::new(&write.data)]);
+            self.unsynced.insert(write.node);
+            return Ok(());
+        };
+        file.write_durable(write.position, &write.data, || true);
+        for node in settles {
+            // A later write to the same file may have come in between, which is settled with it.
+            if self.unsynced.remove(node) {
+                self.file_mut(*node)?.sync();
+            }
+        }
         Ok(())
     }
 

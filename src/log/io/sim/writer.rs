@@ -47,6 +47,62 @@ impl SimulatedWriter {
     }
 }
 
+impl SimulatedWriter {
+    /// # Errors
+    /// `InvalidInput` when the write is not aligned in memory, position and length, as `O_DIRECT` wants it;
+    /// `WouldBlock` when as many writes are in flight as the writer was made for.
+    fn begin(
+        &self,
+        slot: FileSlot,
+        position: u64,
+        data: Bytes,
+        token: u64,
+        is_synced: bool,
+    ) -> io::Result<()> {
+        let node = self.node(slot)?;
+        let misaligned = data.as_ptr().addr() | position as usize | data.len();
+        if !misaligned.is_multiple_of(BLOCK_SIZE_BYTES) || data.is_empty() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut machine = lock(&self.machine);
+        let fault = machine.begin()?;
+        if machine
+            .in_flight
+            .iter()
+            .filter(|write| write.writer == self.id)
+            .count()
+            >= self.depth
+        {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let end = position
+            .checked_add(data.len() as u64)
+            .ok_or(io::ErrorKind::InvalidInput)?;
+        machine.reserve(node, end)?;
+        let write = WriteInFlight {
+            writer: self.id,
+            node,
+            position,
+            data,
+            token,
+            settles: is_synced.then(|| machine.unsynced.clone()),
+        };
+        match fault {
+            None => {
+                machine.in_flight.push(write);
+                Ok(())
+            }
+            Some(Fault::WriteError) => Err(write_error()),
+            Some(Fault::Enospc) => Err(storage_full()),
+            Some(Fault::TornWrite | Fault::PowerCut) => {
+                machine.tear(&write);
+                machine.powered = false;
+                Err(power_cut())
+            }
+        }
+    }
+}
+
 impl fmt::Debug for SimulatedWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SimulatedWriter")
@@ -80,50 +136,12 @@ impl DurableWriter for SimulatedWriter {
         }
     }
 
-    /// # Errors
-    /// `InvalidInput` when the write is not aligned in memory, position and length, as `O_DIRECT` wants it;
-    /// `WouldBlock` when as many writes are in flight as the writer was made for.
     fn submit(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
-        let node = self.node(slot)?;
-        let misaligned = data.as_ptr().addr() | position as usize | data.len();
-        if !misaligned.is_multiple_of(BLOCK_SIZE_BYTES) || data.is_empty() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        let mut machine = lock(&self.machine);
-        let fault = machine.begin()?;
-        if machine
-            .in_flight
-            .iter()
-            .filter(|write| write.writer == self.id)
-            .count()
-            >= self.depth
-        {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let end = position
-            .checked_add(data.len() as u64)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        machine.reserve(node, end)?;
-        let write = WriteInFlight {
-            writer: self.id,
-            node,
-            position,
-            data,
-            token,
-        };
-        match fault {
-            None => {
-                machine.in_flight.push(write);
-                Ok(())
-            }
-            Some(Fault::WriteError) => Err(write_error()),
-            Some(Fault::Enospc) => Err(storage_full()),
-            Some(Fault::TornWrite | Fault::PowerCut) => {
-                machine.tear(&write);
-                machine.powered = false;
-                Err(power_cut())
-            }
-        }
+        self.begin(slot, position, data, token, true)
+    }
+
+    fn submit_unsynced(&self, slot: FileSlot, position: u64, data: Bytes, token: u64) -> io::Result<()> {
+        self.begin(slot, position, data, token, false)
     }
 
     fn wait(&self, completions: &mut Vec<Completion>) -> io::Result<()> {
@@ -146,9 +164,7 @@ impl DurableWriter for SimulatedWriter {
             let chosen = machine.choices.below(remaining);
             let write = take_write(&mut machine, self.id, chosen);
             let result = match fault {
-                None => machine
-                    .file_mut(write.node)
-                    .map(|file| file.write_durable(write.position, &write.data, || true)),
+                None => machine.arrive(&write),
                 Some(Fault::WriteError | Fault::Enospc) => {
                     machine.tear(&write);
                     Err(if fault == Some(Fault::Enospc) {
