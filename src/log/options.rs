@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::io::BLOCK_SIZE_BYTES;
 use super::journal::file_size_min_bytes;
+use super::segment::OPEN_SEGMENTS_MAX;
 
 /// Largest record batch by default. 4 MiB: several fit into one journal file, and one write stays near 2 ms.
 pub const BATCH_SIZE_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -53,6 +54,8 @@ pub struct LogOptions {
     pub journal_file_size_bytes: u64,
     /// Size at which a partition begins its next segment.
     pub segment_size_max_bytes: u64,
+    /// Most segments whose files are open at a time; fewer where the process may have few descriptors.
+    pub open_segments_max: usize,
     /// Smallest share of a group that one partition writes straight to its segment instead of through the
     /// journal; at least [`EXTENT_SIZE_LIMIT_BYTES`].
     pub extent_size_min_bytes: usize,
@@ -73,6 +76,7 @@ impl Default for LogOptions {
             batch_size_max_bytes: BATCH_SIZE_MAX_BYTES,
             journal_file_size_bytes: JOURNAL_FILE_SIZE_BYTES,
             segment_size_max_bytes: SEGMENT_SIZE_MAX_BYTES,
+            open_segments_max: OPEN_SEGMENTS_MAX,
             extent_size_min_bytes: EXTENT_SIZE_MIN_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,

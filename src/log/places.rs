@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::io::Disk;
-use super::segment::{SegmentOptions, SegmentPlace};
+use super::segment::{SegmentCache, SegmentOptions, SegmentPlace};
 use super::{LogOptions, PartitionId, StoreId};
 
 /// The folder in the data folder that holds the partitions' folders.
@@ -17,12 +17,15 @@ pub struct Places {
     folder: PathBuf,
     store: StoreId,
     options: SegmentOptions,
+    cache: Arc<SegmentCache>,
 }
 
 impl Places {
     /// The places in the data folder `folder`.
     pub fn new(disk: Arc<dyn Disk>, folder: &Path, store: StoreId, options: &LogOptions) -> Places {
+        let descriptors = disk.open_files_max();
         Places {
+            cache: Arc::new(SegmentCache::fitted_to(descriptors, options.open_segments_max)),
             disk,
             folder: folder.join(PARTITIONS_FOLDER),
             store,
@@ -41,6 +44,7 @@ impl Places {
             store: self.store,
             partition: id,
             options: self.options,
+            cache: Arc::clone(&self.cache),
         }
     }
 }

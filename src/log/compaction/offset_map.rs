@@ -51,6 +51,7 @@ impl OffsetMap {
     }
 
     /// Number of keys.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.newest.len()
     }

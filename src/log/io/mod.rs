@@ -65,6 +65,11 @@ pub trait Disk: Send + Sync + fmt::Debug {
         let _ = path;
         Ok(None)
     }
+
+    /// How many files this process may have open; the largest number if there is no bound.
+    fn open_files_max(&self) -> usize {
+        usize::MAX
+    }
     /// Opens the way for durable overwrites, with at most `depth` in flight.
     fn durable_writer(&self, depth: usize) -> io::Result<Box<dyn DurableWriter>>;
 }

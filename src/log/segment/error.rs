@@ -218,9 +218,26 @@ impl SegmentError {
         }
     }
 
-    /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps.
+    /// Whether it is a failed sync, after which nothing may be written or synced.
+    pub(super) fn is_failed_sync(&self) -> bool {
+        matches!(
+            self,
+            SegmentError::Io {
+                operation: FileOperation::Sync,
+                ..
+            }
+        )
+    }
+
+    /// Whether only something derived is wrong, which is made again from the batches.
+    pub fn is_derived(&self) -> bool {
+        matches!(self, SegmentError::IndexDamaged { .. })
+    }
+
+    /// Whether space, or the user's quota of it, ran out: freeing some and trying again helps. A failed sync is
+    /// not meant: what it lost cannot be told.
     pub fn is_storage_full(&self) -> bool {
         matches!(self, SegmentError::Io { source, .. }
-            if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            if !self.is_failed_sync() && matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
     }
 }

@@ -1,6 +1,6 @@
 //! The data file of one segment: with a seal, no byte leaves it that was not checked against its chunk's sum.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,18 +8,33 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::cache::{Pin, SegmentCache, Slot};
 use super::chunks::{CHUNK_SIZE_BYTES, chunk_count, chunk_range};
+use super::place::SegmentPlace;
 use super::seal::Seal;
 use super::{FileOperation, SegmentError};
 use crate::log::Offset;
-use crate::log::io::File;
+use crate::log::io::{Disk, File, OpenMode};
 
 /// The data file of one open segment.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
     path: PathBuf,
-    file: Arc<dyn File>,
+    handle: Handle,
     guard: Option<ChunkGuard>,
+}
+
+/// How the file is reached.
+#[derive(Debug)]
+enum Handle {
+    /// It is open as long as the segment is.
+    Held(Arc<dyn File>),
+    /// It is opened when it is needed.
+    Cached {
+        disk: Arc<dyn Disk>,
+        cache: Arc<SegmentCache>,
+        slot: Arc<Slot<dyn File>>,
+    },
 }
 
 /// The seal of an open segment, and which chunks agreed with it since the segment was opened.
@@ -30,12 +45,54 @@ struct ChunkGuard {
     verified: Box<[AtomicU64]>,
 }
 
+/// An open file that was written and is not synced.
+#[derive(Debug)]
+pub(super) struct PinnedFile {
+    path: PathBuf,
+    file: Arc<dyn File>,
+    _pin: Option<Pin<dyn File>>,
+}
+
+impl PinnedFile {
+    /// Writes all of `buffers` from `position`.
+    pub(super) fn write(&self, buffers: &[IoSlice<'_>], position: u64) -> Result<(), SegmentError> {
+        self.file
+            .write_at(buffers, position)
+            .map_err(SegmentError::io(FileOperation::Write, &self.path))
+    }
+
+    pub(super) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
+    /// Makes what was written durable.
+    pub(super) fn sync(&self) -> Result<(), SegmentError> {
+        self.file
+            .sync()
+            .map_err(SegmentError::io(FileOperation::Sync, &self.path))
+    }
+}
+
 impl SegmentFile {
-    /// The file of a segment without a seal.
+    /// The file of a segment that is appended to. It is closed when the log has too many open, and opened again
+    /// when it is needed.
+    pub(super) fn active(place: &SegmentPlace, path: PathBuf) -> SegmentFile {
+        SegmentFile {
+            path,
+            handle: Handle::Cached {
+                disk: Arc::clone(&place.disk),
+                cache: Arc::clone(&place.cache),
+                slot: Slot::empty(),
+            },
+            guard: None,
+        }
+    }
+
+    /// The file of a closed segment without a seal.
     pub(super) fn unsealed(path: PathBuf, file: Arc<dyn File>) -> SegmentFile {
         SegmentFile {
             path,
-            file,
+            handle: Handle::Held(file),
             guard: None,
         }
     }
@@ -47,7 +104,11 @@ impl SegmentFile {
             seal,
             verified: (0..words).map(|_| AtomicU64::new(0)).collect(),
         });
-        SegmentFile { path, file, guard }
+        SegmentFile {
+            path,
+            handle: Handle::Held(file),
+            guard,
+        }
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -59,9 +120,28 @@ impl SegmentFile {
         self.guard.as_ref().map(|guard| &guard.seal)
     }
 
-    /// The open file, to write to.
+    /// The open file.
     pub(super) fn open(&self) -> Result<Arc<dyn File>, SegmentError> {
-        Ok(Arc::clone(&self.file))
+        match &self.handle {
+            Handle::Held(file) => Ok(Arc::clone(file)),
+            Handle::Cached { disk, cache, slot } => slot.get(cache, || {
+                disk.open(&self.path, OpenMode::ReadWrite)
+                    .map_err(SegmentError::io(FileOperation::Open, &self.path))
+            }),
+        }
+    }
+
+    /// The open file, which stays open as long as the pin lives.
+    pub(super) fn open_pinned(&self) -> Result<PinnedFile, SegmentError> {
+        let pin = match &self.handle {
+            Handle::Held(_) => None,
+            Handle::Cached { cache, slot, .. } => Some(slot.pin(cache)),
+        };
+        Ok(PinnedFile {
+            path: self.path.clone(),
+            file: self.open()?,
+            _pin: pin,
+        })
     }
 
     /// Whether the batches follow one another without gaps.

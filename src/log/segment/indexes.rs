@@ -242,6 +242,16 @@ impl Indexes {
             .map(|max| self.base_offset.plus(max.relative_offset.into()))
     }
 
+    /// The offset entry of that number.
+    pub(super) fn offset_entry(&self, index: usize) -> Option<OffsetEntry> {
+        self.offsets.get(index).copied()
+    }
+
+    /// The time entry of that number.
+    pub(super) fn time_entry(&self, index: usize) -> Option<TimeEntry> {
+        self.times.get(index).copied()
+    }
+
     /// The last offset entry.
     pub(super) fn last_offset_entry(&self) -> Option<OffsetEntry> {
         self.offsets.last().copied()
@@ -256,12 +266,10 @@ impl Indexes {
         self.offsets[..count].last().copied()
     }
 
-    /// An offset such that no batch that ends before it has `timestamp` or a later one.
-    pub(super) fn offset_before_time(&self, timestamp: Timestamp) -> Offset {
+    /// The last time entry before `timestamp`: no batch up to the entry's has `timestamp` or a later one.
+    pub(super) fn time_entry_before(&self, timestamp: Timestamp) -> Option<TimeEntry> {
         let count = self.times.partition_point(|entry| entry.timestamp < timestamp);
-        let last = self.times[..count].last();
-        self.base_offset
-            .plus(last.map_or(0, |entry| entry.relative_offset.into()))
+        self.times[..count].last().copied()
     }
 }
 
@@ -334,10 +342,10 @@ mod tests {
         assert_eq!(position(1_002), Some(200));
         assert_eq!(position(1_003), Some(200));
         assert_eq!(position(9_999), Some(400));
-        let offset = |timestamp| indexes.offset_before_time(Timestamp(timestamp)).0;
+        let entry = |timestamp| indexes.time_entry_before(Timestamp(timestamp));
         assert_eq!(
-            [offset(-1), offset(7), offset(8), offset(9), offset(10)],
-            [1_000, 1_000, 1_001, 1_001, 1_004]
+            [entry(-1), entry(7), entry(8), entry(9), entry(10)],
+            [None, None, Some(time(7, 1)), Some(time(7, 1)), Some(time(9, 4))]
         );
         assert_eq!(indexes.offset_of_max_timestamp(), Some(Offset(1_004)));
     }

@@ -86,16 +86,35 @@ fn load_sealed(
     loaded
 }
 
-/// Whether the last time entry tells what the batch that it points to tells.
+/// Whether the last time entry tells what the batch that it points to tells, and no batch from there to the last
+/// offset entry has a later time: of two files that were not synced, a crash can leave the newer offset index.
 ///
 /// A time index without entries beside an offset index with some is lost, or all batches are without time.
 fn is_time_right(indexes: &Indexes, file: &SegmentFile, base_offset: Offset, end: u64) -> bool {
-    let Some(offset) = indexes.offset_of_max_timestamp() else {
+    let (Some(offset), Some(anchor)) = (indexes.offset_of_max_timestamp(), indexes.last_offset_entry())
+    else {
         return false;
     };
+    let max_timestamp = indexes.max_timestamp();
     let entry_before = |bound| indexes.offset_entry_before(bound);
-    find(file, base_offset, end, offset, entry_before)
-        .is_ok_and(|found| found.is_some_and(|(_, header)| header.max_timestamp == indexes.max_timestamp()))
+    let Ok(Some((position, header))) = find(file, base_offset, end, offset, entry_before) else {
+        return false;
+    };
+    if header.max_timestamp != max_timestamp || header.last_offset() != offset {
+        return false;
+    }
+    let mut headers = Headers::verified(file, position, end);
+    loop {
+        match headers.next() {
+            Ok(Some((position, header))) if position <= anchor.position.into() => {
+                if header.max_timestamp > max_timestamp {
+                    return false;
+                }
+            }
+            Ok(_) => return true,
+            Err(_) => return false,
+        }
+    }
 }
 
 /// Walks from the last offset entry to the end and adds what the indexes lack.
@@ -143,7 +162,7 @@ fn complete(
 }
 
 /// The bytes of an index file; a missing one is empty. An unreadable one is as good as missing.
-fn read_index(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, SegmentError> {
+pub(super) fn read_index(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, SegmentError> {
     let file = match disk.open(path, OpenMode::Read) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -8,8 +8,10 @@
 //! [`Segments`] is written by one thread, the flusher, and read by many. The end of the data comes from the
 //! checkpoint, never from a file's length: files are longer than their data after a crash.
 
+mod cache;
 mod chunks;
 mod cursor;
+mod entry_check;
 mod error;
 mod file;
 mod headers;
@@ -28,9 +30,12 @@ mod segments;
 mod summary;
 #[cfg(test)]
 mod tests;
+mod unsealed;
+mod verify;
 mod walk;
 mod writer;
 
+pub use cache::{OPEN_SEGMENTS_MAX, SegmentCache};
 pub use chunks::{CHUNK_SIZE_BYTES, SegmentIdentity};
 pub use cursor::Cursor;
 pub use error::{FileOperation, SegmentError};
@@ -40,6 +45,7 @@ pub use rewrite::{Committed, Rewrite};
 pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
 pub use summary::SegmentSummary;
+pub use verify::{FINDINGS_MAX, SegmentReport, Verification, verify_active, verify_closed, verify_partition};
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::file::SegmentFile;
 use super::headers::Headers;
-use super::indexes::{Indexes, OffsetEntry};
+use super::indexes::{Indexes, OffsetEntry, TimeEntry};
 use super::load::load;
 use super::paths::SegmentPaths;
 use super::place::SegmentPlace;
@@ -46,13 +46,8 @@ pub(super) struct Extent {
 }
 
 impl OpenSegment {
-    /// A segment in a new, empty file.
-    pub(super) fn create(
-        place: &SegmentPlace,
-        paths: SegmentPaths,
-        file: Arc<dyn File>,
-        base_offset: Offset,
-    ) -> OpenSegment {
+    /// A segment in an empty file.
+    pub(super) fn create(place: &SegmentPlace, paths: SegmentPaths, base_offset: Offset) -> OpenSegment {
         let indexes = Indexes::new(base_offset, place.options.index_interval_bytes);
         let extent = RwLock::new(Extent {
             end: 0,
@@ -61,7 +56,7 @@ impl OpenSegment {
         });
         OpenSegment {
             base_offset,
-            file: SegmentFile::unsealed(paths.log.clone(), file),
+            file: SegmentFile::active(place, paths.log.clone()),
             paths,
             stored_counts: (0, 0),
             extent,
@@ -75,7 +70,11 @@ impl OpenSegment {
     ) -> Result<OpenSegment, SegmentError> {
         let base_offset = end.segment;
         let paths = SegmentPaths::new(&place.dir, base_offset);
-        let (file, found_bytes) = open_file(&*place.disk, &paths.log, OpenMode::ReadWrite)?;
+        let file = SegmentFile::active(place, paths.log.clone());
+        let found_bytes = file
+            .open()?
+            .len()
+            .map_err(SegmentError::io(FileOperation::Read, &paths.log))?;
         if found_bytes < end.position {
             return Err(SegmentError::TooShort {
                 path: paths.log,
@@ -83,7 +82,6 @@ impl OpenSegment {
                 expected_bytes: end.position,
             });
         }
-        let file = SegmentFile::unsealed(paths.log.clone(), file);
         let interval_bytes = place.options.index_interval_bytes;
         let loaded = load(
             &*place.disk,
@@ -130,7 +128,7 @@ impl OpenSegment {
     ) -> Result<OpenSegment, SegmentError> {
         let paths = SegmentPaths::new(&place.dir, base_offset);
         let seal = Seal::read(&*place.disk, &paths.seal, place.identity(base_offset))?;
-        let (file, size_bytes) = open_file(&*place.disk, &paths.log, OpenMode::Read)?;
+        let (file, size_bytes) = open_file(&*place.disk, &paths.log)?;
         let (file, end) = match seal {
             Some(seal) => {
                 neighbours.check(place, &paths, &seal, next_offset)?;
@@ -214,8 +212,16 @@ impl OpenSegment {
         timestamp: Timestamp,
         log_start: Offset,
     ) -> Result<Option<Bytes>, SegmentError> {
-        let from = self.extent().indexes.offset_before_time(timestamp);
-        let found = self.first_batch(from.max(log_start), |header| header.max_timestamp >= timestamp)?;
+        let (end, entry) = {
+            let extent = self.extent();
+            (extent.end, extent.indexes.time_entry_before(timestamp))
+        };
+        let from = match entry {
+            Some(entry) => self.find_time(entry, end)?.unwrap_or(0),
+            None => 0,
+        };
+        let from = from.max(self.position_of(log_start)?);
+        let found = self.first_batch(from, |header| header.max_timestamp >= timestamp)?;
         found
             .map(|(position, header)| self.read_batch(position, &header))
             .transpose()
@@ -224,36 +230,51 @@ impl OpenSegment {
     /// The largest timestamp of the batches that end above `log_start`; none if none has one.
     pub(super) fn max_timestamp_above(&self, log_start: Offset) -> Result<Option<Timestamp>, SegmentError> {
         let mut max = Timestamp::NONE;
-        self.first_batch(log_start, |header| {
+        self.first_batch(self.position_of(log_start)?, |header| {
             max = max.max(header.max_timestamp);
             false
         })?;
         Ok((max > Timestamp::NONE).then_some(max))
     }
 
-    /// Position and header of the first batch from the one that contains `from` which is `wanted`.
-    fn first_batch(
-        &self,
-        from: Offset,
-        mut wanted: impl FnMut(&BatchHeader) -> bool,
-    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+    /// Where the batch stands that holds `offset`: at the begin if it is below the segment, at the end if behind.
+    fn position_of(&self, offset: Offset) -> Result<u64, SegmentError> {
         let (end, next_offset) = {
             let extent = self.extent();
             (extent.end, extent.next_offset)
         };
-        if end == 0 || from >= next_offset {
-            return Ok(None);
+        if offset <= self.base_offset {
+            return Ok(0);
         }
-        let Some((position, _)) = self.find(from, end)? else {
-            return Ok(None);
-        };
-        let mut headers = Headers::verified(&self.file, position, end);
+        if offset >= next_offset {
+            return Ok(end);
+        }
+        Ok(self.find(offset, end)?.map_or(end, |(position, _)| position))
+    }
+
+    /// Position and header of the first batch from `from` on which is `wanted`.
+    fn first_batch(
+        &self,
+        from: u64,
+        mut wanted: impl FnMut(&BatchHeader) -> bool,
+    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        let end = self.extent().end;
+        let mut headers = Headers::verified(&self.file, from, end);
         while let Some((position, header)) = headers.next()? {
             if wanted(&header) {
                 return Ok(Some((position, header)));
             }
         }
         Ok(None)
+    }
+
+    /// Position of the batch of a time entry; none if the batch there is not the entry's.
+    fn find_time(&self, entry: TimeEntry, end: u64) -> Result<Option<u64>, SegmentError> {
+        let offset = self.base_offset.plus(entry.relative_offset.into());
+        let found = self
+            .find(offset, end)?
+            .filter(|(_, header)| header.last_offset() == offset && header.max_timestamp == entry.timestamp);
+        Ok(found.map(|(position, _)| position))
     }
 
     fn find(&self, offset: Offset, end: u64) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
@@ -407,16 +428,13 @@ pub(super) fn find(
     }
 }
 
-pub(super) fn open_file(
-    disk: &dyn Disk,
-    path: &Path,
-    mode: OpenMode,
-) -> Result<(Arc<dyn File>, u64), SegmentError> {
+/// A segment's file to read from, and its length.
+pub(super) fn open_file(disk: &dyn Disk, path: &Path) -> Result<(Arc<dyn File>, u64), SegmentError> {
     let file = disk
-        .open(path, mode)
+        .open(path, OpenMode::Read)
         .map_err(SegmentError::io(FileOperation::Open, path))?;
     let size_bytes = file.len().map_err(SegmentError::io(FileOperation::Read, path))?;
-    if mode == OpenMode::Read && size_bytes > SEGMENT_SIZE_LIMIT_BYTES {
+    if size_bytes > SEGMENT_SIZE_LIMIT_BYTES {
         let limit_bytes = SEGMENT_SIZE_LIMIT_BYTES;
         return Err(SegmentError::TooLarge {
             path: path.to_owned(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::SegmentOptions;
+use super::cache::SegmentCache;
 use super::chunks::SegmentIdentity;
 use crate::log::io::Disk;
 use crate::log::{Offset, PartitionId, StoreId};
@@ -21,6 +22,8 @@ pub struct SegmentPlace {
     pub partition: PartitionId,
     /// How segments are cut and indexed.
     pub options: SegmentOptions,
+    /// The open segments of the log.
+    pub cache: Arc<SegmentCache>,
 }
 
 impl SegmentPlace {

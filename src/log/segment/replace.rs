@@ -37,6 +37,7 @@ impl Segments {
     /// Replaces segments by `rewrite`, whose files are durable. No closed segment is opened meanwhile, so that
     /// nobody meets half of it; those that are open go on to be read.
     pub(super) fn replace(&self, rewrite: &Rewrite<'_>) -> Result<(), SegmentError> {
+        let _maintenance = self.maintain();
         let _closed_to_openers = self.lock_replacing();
         let place = &self.place;
         for path in [

@@ -84,6 +84,7 @@ impl Segments {
     /// # Errors
     /// What could not be removed is tried again by the next call.
     pub fn remove_retired(&self) -> Result<bool, SegmentError> {
+        let _maintenance = self.maintain();
         let mut removed = false;
         loop {
             let Some(paths) = self.retired.lock().front().cloned() else {

@@ -9,7 +9,7 @@ use super::seal::Seal;
 use super::walk::BatchWalk;
 use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::Offset;
-use crate::log::io::{File, OpenMode};
+use crate::log::io::File;
 
 /// Zeros are looked for in steps of 64 KiB.
 const ZEROS_STEP_BYTES: u64 = 64 * 1024;
@@ -100,7 +100,7 @@ fn scan_segment(
     seal: Option<&Seal>,
 ) -> Result<(FlushedPosition, Option<SegmentError>), SegmentError> {
     let path = SegmentPaths::new(&place.dir, base_offset).log;
-    let (file, found_bytes) = open_file(&*place.disk, &path, OpenMode::Read)?;
+    let (file, found_bytes) = open_file(&*place.disk, &path)?;
     if let Some(seal) = seal
         && seal.content.size_bytes != found_bytes
     {

@@ -2,7 +2,6 @@
 
 use std::io::IoSlice;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::chunks::{CHUNK_SIZE_BYTES, RunningSums, SegmentIdentity, chunk_count};
 use super::indexes::{BatchPlace, Indexes};
@@ -123,15 +122,14 @@ pub(super) fn content(
     }
 }
 
-/// A seal that has space on the disk and not yet its name, which it gets when what it vouches for is durable.
+/// A seal that is durable and has not yet its name, which it gets when what it vouches for is durable too.
 #[derive(Debug)]
 pub(super) struct SealDraft {
     pub(super) seal: Seal,
-    file: Arc<dyn File>,
 }
 
 impl SealDraft {
-    /// Writes the seal under a temporary name.
+    /// Writes the seal under a temporary name and syncs it, so that its file need not stay open.
     pub(super) fn write(place: &SegmentPlace, seal: Seal) -> Result<SealDraft, SegmentError> {
         let path = draft_path(place, &seal);
         match place.disk.remove_file(&path) {
@@ -149,17 +147,15 @@ impl SealDraft {
             .map_err(SegmentError::io(FileOperation::Allocate, &path))?;
         file.write_at(&[IoSlice::new(&bytes)], 0)
             .map_err(SegmentError::io(FileOperation::Write, &path))?;
-        Ok(SealDraft { seal, file })
+        file.sync()
+            .map_err(SegmentError::io(FileOperation::Sync, &path))?;
+        Ok(SealDraft { seal })
     }
 
-    /// Makes the seal durable under its name; the folder's sync makes the name durable. Data and indexes must be
-    /// durable before.
+    /// Gives the seal its name, which the folder's sync makes durable. Data and indexes must be durable before.
     pub(super) fn publish(&self, place: &SegmentPlace) -> Result<(), SegmentError> {
         let draft = draft_path(place, &self.seal);
         let path = SegmentPaths::new(&place.dir, self.seal.content.identity.base_offset).seal;
-        self.file
-            .sync()
-            .map_err(SegmentError::io(FileOperation::Sync, &draft))?;
         place
             .disk
             .rename(&draft, &path)

@@ -1,6 +1,6 @@
 //! The segments of one partition: which there are, where the data ends, and reading across them.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use bytes::Bytes;
 
+use super::cache::Slot;
 use super::open::{Neighbours, OpenSegment};
 use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of, sealed_offset_of};
 use super::place::SegmentPlace;
@@ -28,10 +29,6 @@ fn list(place: &SegmentPlace) -> Result<Vec<String>, SegmentError> {
     }
 }
 
-/// Closed segments of one partition that stay open. Readers of a partition are mostly at its end, which the
-/// open segment holds; a few more may read history at different places.
-const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
-
 /// The segments of one partition.
 ///
 /// One thread at a time appends and syncs; any number read at the same time, and see a batch as soon as
@@ -40,10 +37,12 @@ const CLOSED_SEGMENTS_OPEN_MAX: usize = 4;
 pub struct Segments {
     pub(super) place: SegmentPlace,
     layout: RwLock<Layout>,
-    /// Closed segments that are open, the last used one at the back.
-    closed: Mutex<VecDeque<Arc<OpenSegment>>>,
+    /// Closed segments that were read, open or not.
+    closed: Mutex<BTreeMap<Offset, Arc<Slot<OpenSegment>>>>,
     /// Held across I/O: only the flusher takes it.
     writer: Mutex<Writer>,
+    /// Held while files of closed segments are replaced or removed. Nobody who holds it waits for the writer.
+    maintenance: Mutex<()>,
     /// Makes names of temporary files unique.
     temporaries: AtomicU64,
     /// What is wrong with the bytes behind the end that was searched.
@@ -60,7 +59,7 @@ pub struct Segments {
 pub(super) struct Layout {
     pub(super) closed: Vec<ClosedSegment>,
     pub(super) end: FlushedPosition,
-    /// The segment at the end, once it was opened.
+    /// The segment at the end, once it was opened. Its indexes stay in memory; its file may be closed.
     pub(super) active: Option<Arc<OpenSegment>>,
     /// Changes whenever closed segments are taken away or replaced.
     pub(super) version: u64,
@@ -84,8 +83,8 @@ pub(super) enum SealState {
     Sealed,
     /// There is none yet.
     Unsealed,
-    /// There is none, and the segment was found to be damaged.
-    Refused,
+    /// There is none and nobody makes one: the writer is about to, or the segment is damaged.
+    Withheld,
 }
 
 impl Segments {
@@ -150,6 +149,7 @@ impl Segments {
             }),
             closed: Mutex::default(),
             writer: Mutex::new(writer),
+            maintenance: Mutex::default(),
             temporaries: AtomicU64::new(0),
             torn: Mutex::new(torn),
             retired: Retired::default(),
@@ -261,10 +261,12 @@ impl Segments {
                 break;
             }
             left_bytes = left_bytes.saturating_sub(bytes.len());
-            if !bytes.is_empty() {
-                runs.push(bytes);
-            }
             next = next_offset;
+            if bytes.is_empty() {
+                // Everything up to the segment's end was taken out of it.
+                continue;
+            }
+            runs.push(bytes);
             // The segment has more, which did not fit; or nothing more fits.
             if left_bytes == 0 || self.segment_of(next)? == Some(base_offset) {
                 break;
@@ -353,7 +355,19 @@ impl Segments {
             segment.seal = SealState::Sealed;
         }
         let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|segment| segment.base_offset != base_offset);
+        open.remove(&base_offset);
+    }
+
+    /// Takes note that a segment is not to be sealed.
+    pub(super) fn refuse_seal(&self, base_offset: Offset) {
+        if let Some(segment) = self.layout_mut().closed_segment(base_offset) {
+            segment.seal = SealState::Withheld;
+        }
+    }
+
+    /// Keeps others from replacing or removing closed segments.
+    pub(super) fn maintain(&self) -> MutexGuard<'_, ()> {
+        self.maintenance.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn measure(&self, base_offset: Offset) -> Option<u64> {
@@ -420,25 +434,11 @@ impl Segments {
                 return Ok(active);
             }
         }
-        let cached = |open: &VecDeque<Arc<OpenSegment>>| {
-            open.iter().position(|segment| segment.base_offset == base_offset)
+        let slot = {
+            let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(closed.entry(base_offset).or_insert_with(Slot::empty))
         };
-        {
-            let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(segment) = cached(&open).and_then(|index| open.remove(index)) {
-                open.push_back(Arc::clone(&segment));
-                return Ok(segment);
-            }
-        }
-        let segment = Arc::new(self.open_closed(base_offset)?);
-        let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        if cached(&open).is_none() {
-            open.push_back(Arc::clone(&segment));
-        }
-        if open.len() > CLOSED_SEGMENTS_OPEN_MAX {
-            open.pop_front();
-        }
-        Ok(segment)
+        slot.get(&self.place.cache, || self.open_closed(base_offset).map(Arc::new))
     }
 
     /// Keeps closed segments from being opened.
@@ -454,7 +454,9 @@ impl Segments {
     /// Closes segments that are not in the list any more; who reads one keeps it.
     pub(super) fn forget_open(&self, base_offsets: &[Offset]) {
         let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        open.retain(|segment| !base_offsets.contains(&segment.base_offset));
+        for base_offset in base_offsets {
+            open.remove(base_offset);
+        }
     }
 
     /// The segment at the end, which has data.
@@ -513,7 +515,8 @@ impl Segments {
         self.replace_file(&segment.paths.time_index, &times)
     }
 
-    fn replace_file(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), SegmentError> {
+    /// Replaces or makes a file whose content is durable when this returns, but not its name.
+    pub(super) fn replace_file(&self, path: &std::path::Path, bytes: &[u8]) -> Result<(), SegmentError> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
         let mut temporary = path.to_owned().into_os_string();
         temporary.push(format!(".{number}{TEMPORARY_SUFFIX}"));
@@ -575,7 +578,7 @@ impl ClosedSegment {
             size_bytes: Some(extent.end),
             max_timestamp: Some(extent.indexes.max_timestamp()),
             last_append: None,
-            seal: SealState::Unsealed,
+            seal: SealState::Withheld,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Segments over the simulated disk: a naive model, recovery from every power cut, and damage.
 
 mod seals;
+mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -54,7 +55,7 @@ fn placed(segments: &Segments, batches: &[StoredBatch]) -> Vec<StoredBatch> {
     let place = |batch: &StoredBatch| {
         let mut batch = batch.clone();
         if batch.next_offset > end.next_offset {
-            let limit = OPTIONS.segment_size_max_bytes;
+            let limit = segments.place.options.segment_size_max_bytes;
             batch.place = cursor.take(batch.base_offset, batch.next_offset, batch.bytes.len(), limit);
         }
         batch
@@ -84,6 +85,7 @@ fn place(disk: &SimulatedDisk) -> SegmentPlace {
         store: StoreId(1),
         partition: PartitionId(7),
         options: OPTIONS,
+        cache: Arc::new(SegmentCache::new(2)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::chunks::RunningSums;
+use super::file::PinnedFile;
 use super::indexes::{BatchPlace, OffsetEntry, TimeEntry};
 use super::open::OpenSegment;
 use super::paths::SegmentPaths;
@@ -36,11 +37,12 @@ pub(super) struct Writer {
     stale: Vec<PathBuf>,
     /// Files that a process before this one wrote and may not have synced.
     distrusted: Vec<PathBuf>,
-    /// Closed files that are not synced.
-    unsynced: Vec<(PathBuf, Arc<dyn File>)>,
+    /// Closed segments' files that are not synced.
+    unsynced: Vec<PinnedFile>,
     /// Seals of closed segments whose files are not synced.
     seals: Vec<SealDraft>,
-    is_active_dirty: bool,
+    /// The last segment's file, if it was written and not synced.
+    written: Option<PinnedFile>,
     is_folder_dirty: bool,
     has_sync_failed: bool,
 }
@@ -65,7 +67,7 @@ impl Writer {
             distrusted: Vec::new(),
             unsynced: Vec::new(),
             seals: Vec::new(),
-            is_active_dirty: false,
+            written: None,
             is_folder_dirty: false,
             has_sync_failed: false,
         }
@@ -92,18 +94,26 @@ impl Writer {
     pub(super) fn append(
         &mut self,
         segments: &Segments,
-        mut batches: &[StoredBatch],
+        batches: &[StoredBatch],
     ) -> Result<(), SegmentError> {
         self.check_sync(&segments.place)?;
+        let result = self.append_runs(segments, batches);
+        if let Err(error) = &result {
+            self.has_sync_failed = error.is_failed_sync();
+        }
+        result
+    }
+
+    fn append_runs(&mut self, segments: &Segments, mut batches: &[StoredBatch]) -> Result<(), SegmentError> {
         while let Some(first) = batches.first() {
             self.prepare(segments, first)?;
             let count = self.write_run(segments, batches)?;
             batches = &batches[count..];
         }
-        match &mut self.active {
-            Some(active) => active.store_indexes(&segments.place),
-            None => Ok(()),
+        if let Some(active) = &mut self.active {
+            active.store_indexes(&segments.place)?;
         }
+        self.make_room(segments)
     }
 
     pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
@@ -134,26 +144,11 @@ impl Writer {
             file.sync()
                 .map_err(SegmentError::io(FileOperation::Sync, &path))?;
         }
-        for (path, file) in self.unsynced.drain(..) {
-            file.sync()
-                .map_err(SegmentError::io(FileOperation::Sync, &path))?;
-        }
+        self.sync_data()?;
         for draft in self.seals.drain(..) {
             draft.publish(&segments.place)?;
             segments.mark_sealed(draft.seal.content.identity.base_offset);
             self.is_folder_dirty = true;
-        }
-        if self.is_active_dirty
-            && let Some(active) = &self.active
-        {
-            let path = &active.segment.paths.log;
-            active
-                .segment
-                .file
-                .open()?
-                .sync()
-                .map_err(SegmentError::io(FileOperation::Sync, path))?;
-            self.is_active_dirty = false;
         }
         if self.is_folder_dirty {
             for folder in [dir, parent_of(dir)] {
@@ -165,12 +160,30 @@ impl Writer {
         Ok(())
     }
 
+    /// Syncs data early where too many files wait for it: ten thousand partitions that are flushed together would
+    /// have as many open.
+    fn make_room(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        if segments.place.cache.is_crowded() {
+            return self.sync_data();
+        }
+        Ok(())
+    }
+
+    /// Syncs the data files, which then may be closed.
+    fn sync_data(&mut self) -> Result<(), SegmentError> {
+        for file in self.unsynced.drain(..).chain(self.written.take()) {
+            file.sync()?;
+        }
+        Ok(())
+    }
+
     /// Brings the segment into being that `batch` goes to.
     fn prepare(&mut self, segments: &Segments, batch: &StoredBatch) -> Result<(), SegmentError> {
         let end = segments.flushed();
         self.open_active(segments, batch.place.segment)?;
         if batch.place.position == 0 && end.position > 0 {
             self.close_active(segments)?;
+            self.make_room(segments)?;
             self.active = Some(create(segments, batch.place.segment)?);
             self.is_folder_dirty = true;
         }
@@ -203,6 +216,7 @@ impl Writer {
         }
         self.open_active(segments, end.segment)?;
         self.close_active(segments)?;
+        self.make_room(segments)?;
         self.active = Some(create(segments, end.next_offset)?);
         self.is_folder_dirty = true;
         Ok(())
@@ -248,21 +262,20 @@ impl Writer {
             run_end = after;
             count += 1;
         }
+        // Pinned before the first byte, until it is synced.
+        let file = match &mut self.written {
+            Some(file) => file,
+            none => none.insert(active.segment.file.open_pinned()?),
+        };
         active.reserve(run_end, segments.size_max_bytes())?;
         let run = &batches[..count];
-        let path = &active.segment.paths.log;
-        let file = active.segment.file.open()?;
         for (position, buffers) in unwritten(run) {
-            file.write_at(&buffers, position)
-                .map_err(SegmentError::io(FileOperation::Write, path))?;
+            file.write(&buffers, position)?;
         }
-        let mut position = end.position;
         for batch in run {
-            active.sums.push(position, &batch.bytes);
-            position += batch.bytes.len() as u64;
+            active.sums.push(batch.place.position, &batch.bytes);
         }
         active.publish(segments, run, end);
-        self.is_active_dirty = true;
         Ok(count)
     }
 
@@ -272,9 +285,12 @@ impl Writer {
         let active = self.active.as_mut()?;
         let limit = segments.size_max_bytes();
         let end = end.min(limit).next_multiple_of(BLOCK_SIZE_BYTES as u64);
-        active.segment.file.open().ok()?.extend(end).ok()?;
+        let file = match &mut self.written {
+            Some(file) => file,
+            none => none.insert(active.segment.file.open_pinned().ok()?),
+        };
+        file.file().extend(end).ok()?;
         active.allocated_bytes = active.allocated_bytes.max(end);
-        self.is_active_dirty = true;
         Some(end)
     }
 
@@ -284,9 +300,12 @@ impl Writer {
             return Ok(());
         };
         active.allocated_bytes = 0;
-        self.is_active_dirty = true;
+        let file = match &mut self.written {
+            Some(file) => file,
+            none => none.insert(active.segment.file.open_pinned()?),
+        };
         let path = &active.segment.paths.log;
-        let truncated = active.segment.file.open()?.truncate(end);
+        let truncated = file.file().truncate(end);
         truncated.map_err(SegmentError::io(FileOperation::Truncate, path))
     }
 
@@ -297,8 +316,11 @@ impl Writer {
         let Some(active) = &mut self.active else {
             return Ok(());
         };
-        let file = active.segment.file.open()?;
-        let chunk_crcs = active.complete_sums(place, &*file);
+        let written = match &mut self.written {
+            Some(written) => written,
+            none => none.insert(active.segment.file.open_pinned()?),
+        };
+        let chunk_crcs = active.complete_sums(place, written.file());
         active.segment.extent_mut().indexes.close();
         active.store_indexes(place)?;
         let segment = &active.segment;
@@ -308,7 +330,9 @@ impl Writer {
             (extent.end, extent.next_offset)
         };
         // Gives back what was reserved beyond the end.
-        file.truncate(end)
+        written
+            .file()
+            .truncate(end)
             .map_err(SegmentError::io(FileOperation::Truncate, &paths.log))?;
         if let Some(chunk_crcs) = chunk_crcs {
             let identity = place.identity(segment.base_offset);
@@ -318,7 +342,7 @@ impl Writer {
             self.seals.retain(|draft| draft.seal.content.identity != identity);
             self.seals.push(SealDraft::write(place, seal)?);
         }
-        self.unsynced.push((paths.log.clone(), file));
+        self.unsynced.extend(self.written.take());
         self.distrusted
             .extend([paths.offset_index.clone(), paths.time_index.clone()]);
         Ok(())
@@ -478,10 +502,10 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
     disk.create_dir_all(dir)
         .map_err(SegmentError::io(FileOperation::Create, dir))?;
     let paths = SegmentPaths::new(dir, base_offset);
-    let file = create_empty(&segments.place, &paths.log)?;
+    create_empty(&segments.place, &paths.log)?;
     create_empty(&segments.place, &paths.offset_index)?;
     create_empty(&segments.place, &paths.time_index)?;
-    let segment = Arc::new(OpenSegment::create(&segments.place, paths, file, base_offset));
+    let segment = Arc::new(OpenSegment::create(&segments.place, paths, base_offset));
     let mut layout = segments.layout_mut();
     if let Some(closed) = layout.active.replace(Arc::clone(&segment)) {
         layout.closed.push(ClosedSegment::known(&closed));
@@ -497,19 +521,19 @@ fn create(segments: &Segments, base_offset: Offset) -> Result<ActiveFiles, Segme
     })
 }
 
-/// An empty file; one that is there was left by a crash, or by an attempt that failed, and holds nothing.
-fn create_empty(place: &SegmentPlace, path: &Path) -> Result<Arc<dyn File>, SegmentError> {
+/// Makes an empty file; one that is there was left by a crash, or by an attempt that failed, and holds nothing.
+fn create_empty(place: &SegmentPlace, path: &Path) -> Result<(), SegmentError> {
     match place.disk.open(path, OpenMode::CreateNew) {
+        Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let file = place
                 .disk
                 .open(path, OpenMode::ReadWrite)
                 .map_err(SegmentError::io(FileOperation::Open, path))?;
             file.truncate(0)
-                .map_err(SegmentError::io(FileOperation::Truncate, path))?;
-            Ok(file)
+                .map_err(SegmentError::io(FileOperation::Truncate, path))
         }
-        created => created.map_err(SegmentError::io(FileOperation::Create, path)),
+        Err(error) => Err(SegmentError::io(FileOperation::Create, path)(error)),
     }
 }
 

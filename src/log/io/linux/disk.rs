@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use rustix::fs::{FallocateFlags, fallocate};
+use rustix::process::{Resource, getrlimit};
 
 use super::super::aligned::BufferPool;
 use super::super::{Disk, DurableWriter, File, Lock, OpenMode};
@@ -57,6 +58,13 @@ impl Disk for LinuxDisk {
         fs::metadata(path)?
             .modified()
             .map(|time| Some(clock::timestamp_of(time)))
+    }
+
+    fn open_files_max(&self) -> usize {
+        let limit = getrlimit(Resource::Nofile).current;
+        limit
+            .and_then(|limit| limit.try_into().ok())
+            .unwrap_or(usize::MAX)
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {

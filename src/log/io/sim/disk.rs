@@ -5,6 +5,7 @@ use std::io;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -38,6 +39,14 @@ pub enum Fault {
 #[derive(Clone)]
 pub struct SimulatedDisk {
     machine: Arc<Mutex<Machine>>,
+    open_files: Arc<OpenFiles>,
+}
+
+/// How many files are open, and at most were at a time.
+#[derive(Debug, Default)]
+struct OpenFiles {
+    now: AtomicUsize,
+    most: AtomicUsize,
 }
 
 impl SimulatedDisk {
@@ -50,6 +59,7 @@ impl SimulatedDisk {
     fn with(machine: Machine) -> SimulatedDisk {
         SimulatedDisk {
             machine: Arc::new(Mutex::new(machine)),
+            open_files: Arc::default(),
         }
     }
 
@@ -95,6 +105,11 @@ impl SimulatedDisk {
     /// Bytes in whole blocks that files hold, written or reserved.
     pub fn used_bytes(&self) -> u64 {
         self.machine().used_bytes
+    }
+
+    /// How many files were open at a time at most. Those of a durable writer do not count.
+    pub fn open_files_most(&self) -> usize {
+        self.open_files.most.load(Ordering::Acquire)
     }
 
     /// A hash of all that is durable: names, lengths and bytes.
@@ -155,8 +170,11 @@ impl Disk for SimulatedDisk {
         };
         machine.file(node)?;
         let is_writable = mode != OpenMode::Read;
+        let now = self.open_files.now.fetch_add(1, Ordering::AcqRel) + 1;
+        self.open_files.most.fetch_max(now, Ordering::AcqRel);
         Ok(Arc::new(SimulatedFile {
             machine: Arc::clone(&self.machine),
+            open_files: Arc::clone(&self.open_files),
             node,
             is_writable,
         }))
@@ -256,6 +274,7 @@ impl Drop for SimulatedLock {
 /// An open file.
 struct SimulatedFile {
     machine: Arc<Mutex<Machine>>,
+    open_files: Arc<OpenFiles>,
     node: NodeId,
     is_writable: bool,
 }
@@ -266,6 +285,12 @@ impl SimulatedFile {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
         Ok(lock(&self.machine))
+    }
+}
+
+impl Drop for SimulatedFile {
+    fn drop(&mut self) {
+        self.open_files.now.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
