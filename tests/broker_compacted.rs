@@ -25,6 +25,8 @@ const REPLACED: usize = 60;
 fn compacted_topic(folder: &Path) -> (Vec<i64>, i64) {
     let options = LogOptions {
         segment_size_max_bytes: 1024,
+        // Reads are to come from segments.
+        tail_retained_max_bytes: 0,
         ..LogOptions::default()
     };
     let log = Log::open(folder, options).unwrap();

@@ -43,6 +43,8 @@ fn options() -> LogOptions {
         batch_size_max_bytes: 3 * 1024,
         journal_file_size_bytes: 16 * 1024,
         segment_size_max_bytes: 3 * 1024,
+        // Reads are to come from segments.
+        tail_retained_max_bytes: 0,
         ..LogOptions::default()
     }
 }

@@ -35,6 +35,8 @@ fn open(environment: &Environment) -> Log {
         batch_size_max_bytes: 2 * 1024,
         journal_file_size_bytes: 32 * 1024,
         segment_size_max_bytes: 700,
+        // Reads are to come from segments.
+        tail_retained_max_bytes: 0,
         ..LogOptions::default()
     };
     Log::open_in(environment.clone(), Path::new(FOLDER), options).unwrap()

@@ -9,6 +9,7 @@ use super::direct::DirectSegments;
 use super::journal::Lsn;
 use super::partition_state::PartitionState;
 use super::producers::ProducerTable;
+use super::retained::Retained;
 use super::segment::SegmentError;
 
 /// What a flush came to.
@@ -54,6 +55,7 @@ pub struct Flusher {
     checkpoint: Checkpoint,
     anchor: AnchorFile,
     direct: DirectSegments,
+    retained: Retained,
 }
 
 impl Flusher {
@@ -63,12 +65,14 @@ impl Flusher {
         checkpoint: Checkpoint,
         anchor: AnchorFile,
         direct: DirectSegments,
+        tail_retained_max_bytes: usize,
     ) -> Flusher {
         Flusher {
             files,
             checkpoint,
             anchor,
             direct,
+            retained: Retained::new(tail_retained_max_bytes),
         }
     }
 
@@ -78,9 +82,13 @@ impl Flusher {
         if dirty.is_empty() && lsn == self.checkpoint.lsn {
             return Ok(FlushOutcome::Flushed);
         }
+        let mut written = Vec::with_capacity(dirty.len());
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
             match self.write(partition) {
-                Ok(flushed_bytes) => self.direct.prepare(partition, flushed_bytes),
+                Ok(size_bytes) => {
+                    self.direct.prepare(partition, size_bytes as u64);
+                    written.push((partition, size_bytes));
+                }
                 Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
                     // What is reserved ahead of some partitions is what others need.
                     self.direct.release_all();
@@ -89,7 +97,7 @@ impl Flusher {
                 Err(error) => return Err(error),
             }
         }
-        for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
+        for (partition, _) in &written {
             let segment_error = |source| FlushError::Segment {
                 partition: partition.id(),
                 source,
@@ -108,9 +116,13 @@ impl Flusher {
             Err(error) => return Err(error.into()),
         }
         self.write_anchor(lsn)?;
-        for partition in dirty {
+        for (partition, size_bytes) in written {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
-                partition.end_flush(entry.flushed);
+                partition.end_checkpoint(entry.flushed.segment);
+                if size_bytes > 0 {
+                    self.retained
+                        .keep(partition, entry.flushed.next_offset, size_bytes);
+                }
             }
         }
         Ok(FlushOutcome::Flushed)
@@ -139,13 +151,18 @@ impl Flusher {
         self.direct.forget(partition);
     }
 
+    /// Drops from memory what is in segments.
+    pub fn drop_retained(&mut self) {
+        self.retained.clear();
+    }
+
     /// Gives back all space that is reserved ahead for large writes; those go to the journal from here on.
     pub fn release_direct(&mut self) {
         self.direct.release_all();
     }
 
     /// Writes the partition's tail to its segments and tells how many bytes it had.
-    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<u64, FlushError> {
+    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<usize, FlushError> {
         let segment_error = |source| FlushError::Segment {
             partition: partition.id(),
             source,
@@ -166,7 +183,7 @@ impl Flusher {
         }
         appended.map_err(segment_error)?;
         partition.roll_if_asked().map_err(segment_error)?;
-        Ok(batches.iter().map(|batch| batch.bytes.len() as u64).sum())
+        Ok(batches.iter().map(|batch| batch.bytes.len()).sum())
     }
 
     fn entry(&mut self, partition: &Arc<PartitionState>) -> &mut PartitionCheckpoint {

@@ -60,6 +60,7 @@ mod partition_state;
 mod places;
 mod producers;
 mod recovery;
+mod retained;
 mod retention;
 mod tail;
 mod threads;
@@ -76,6 +77,7 @@ pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
     BATCH_SIZE_MAX_BYTES, CLEANER_INTERVAL, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL,
     FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES,
+    TAIL_RETAINED_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, DeleteRecordsError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};

@@ -29,6 +29,10 @@ pub const EXTENT_SIZE_LIMIT_BYTES: usize = 2 * BLOCK_SIZE_BYTES;
 /// then a few percent of its time even over several partitions.
 pub const FLUSH_SIZE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Flushed bytes that stay in memory by default, for consumers near the end. 64 MiB, as much as one flush: who
+/// is behind by less reads no device.
+pub const TAIL_RETAINED_MAX_BYTES: usize = 64 * 1024 * 1024;
+
 /// How long a batch stays unflushed by default when little is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
@@ -65,6 +69,8 @@ pub struct LogOptions {
     pub flush_interval: Duration,
     /// How often retention and compaction look at every partition.
     pub cleaner_interval: Duration,
+    /// Flushed bytes that stay in memory while anything is appended.
+    pub tail_retained_max_bytes: usize,
     /// Opens a log that ends before what is known to have been durable: acknowledged records are lost then.
     pub accept_lost_writes: bool,
 }
@@ -81,6 +87,7 @@ impl Default for LogOptions {
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
             cleaner_interval: CLEANER_INTERVAL,
+            tail_retained_max_bytes: TAIL_RETAINED_MAX_BYTES,
             accept_lost_writes: false,
         }
     }

@@ -625,12 +625,14 @@ impl PartitionState {
         Ok(())
     }
 
-    /// Frees the tail below `flushed`, which is durable in the segments and in the checkpoint.
-    pub fn end_flush(&self, flushed: FlushedPosition) {
-        let offset = flushed.next_offset;
-        self.checkpointed_segment
-            .store(flushed.segment.0, Ordering::Release);
+    /// Takes note that a checkpoint on the disk names `segment` as the last one.
+    pub fn end_checkpoint(&self, segment: Offset) {
+        self.checkpointed_segment.store(segment.0, Ordering::Release);
         self.retire();
+    }
+
+    /// Frees the tail below `offset`, which is durable in the segments.
+    pub fn end_flush(&self, offset: Offset) {
         self.tail
             .write()
             .unwrap_or_else(PoisonError::into_inner)
@@ -664,9 +666,10 @@ impl PartitionState {
         std::mem::replace(&mut *lock(&self.direct), space)
     }
 
-    /// Refuses further appends.
+    /// Refuses further appends and reads.
     pub fn delete(&self) {
         lock(&self.end).deleted = true;
+        self.end_flush(Offset(u64::MAX));
     }
 
     /// Whether the topic was deleted.

@@ -167,7 +167,13 @@ pub fn open(
     let retired_slots = Arc::new(RetiredSlots::default());
     let direct = DirectSegments::new(Arc::clone(&device), Arc::clone(&retired_slots));
     let core = Core::new(CoreParts {
-        flusher: Flusher::new(checkpoint_files, checkpoint, anchor, direct),
+        flusher: Flusher::new(
+            checkpoint_files,
+            checkpoint,
+            anchor,
+            direct,
+            options.tail_retained_max_bytes,
+        ),
         retired_slots,
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,

@@ -91,6 +91,7 @@ fn flush_once(core: &Core) -> Result<(), LogFailed> {
     if core.needs_flush() {
         core.flush()?;
     } else {
+        core.lock_flusher().drop_retained();
         core.pool.trim();
     }
     Ok(())

@@ -141,6 +141,12 @@ impl FrameHeader {
         crc
     }
 
+    /// Bytes of the whole frame, padding aside, that seems to begin with `header`; none if no frame does.
+    pub fn size_bytes_of(header: &[u8]) -> Option<usize> {
+        let is_frame = header.len() >= HEADER_SIZE_BYTES && u32_at(header, 0) == FRAME_MAGIC;
+        is_frame.then(|| HEADER_SIZE_BYTES + u32_at(header, 48) as usize)
+    }
+
     /// The intact frame at the start of `bytes` with its CRC, or none.
     pub fn decode(bytes: &[u8]) -> Option<(FrameHeader, u32)> {
         let header = bytes.get(..HEADER_SIZE_BYTES)?;

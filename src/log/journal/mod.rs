@@ -12,6 +12,7 @@ mod group;
 mod progress;
 mod queue;
 mod replay;
+mod window;
 mod writer;
 
 pub use error::JournalError;

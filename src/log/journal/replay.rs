@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::JournalError;
 use super::extent::Extent;
 use super::frame::{Content, FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries};
+use super::window::Window;
 use crate::log::io::{BLOCK_SIZE_BYTES, Disk, OpenMode};
 use crate::log::{Offset, PartitionId, StoreId};
 
@@ -35,7 +36,7 @@ pub type IsIntact<'a> = dyn Fn(PartitionId, Offset, &Extent) -> Result<bool, Jou
 /// A frame behind the checkpoint, and what stands before it.
 struct Frame {
     lsn: Lsn,
-    position: usize,
+    position: u64,
     previous_crc: u32,
     entries: Vec<FrameEntry>,
 }
@@ -185,9 +186,14 @@ fn read_files(
                 lsn: last_lsn + 1,
             });
         }
-        let bytes = read_file(disk, &file.path, usize::MAX)?;
+        let read_error = |source| JournalError::Io {
+            what: "read",
+            path: file.path.clone(),
+            source,
+        };
+        let mut window = Window::open(disk, &file.path).map_err(read_error)?;
         let mut frames = Vec::new();
-        let mut position = BLOCK_SIZE_BYTES;
+        let mut position = BLOCK_SIZE_BYTES as u64;
         // A write that was in flight when its process was killed may land late, behind the end that the
         // next run saw: the next file's first LSN is where this one ends.
         let end_lsn = files
@@ -195,15 +201,17 @@ fn read_files(
             .map_or(Lsn::MAX, |next| next.header.first_lsn - 1);
         let mut durable_upto = file.header.first_lsn - 1;
         while last_lsn < end_lsn
-            && let Some((frame, crc)) = next_frame(&bytes, position, &file.header, last_lsn, last_crc)
+            && let Some((frame, crc, payload)) = window.frame(position).map_err(read_error)?
+            && belongs_at(&frame, position, &file.header)
+            && frame.lsn == last_lsn + 1
+            && frame.previous_crc == last_crc
         {
             durable_upto = durable_upto.max(frame.durable_upto);
             if frame.lsn > checkpoint_lsn {
-                let payload_start = position + HEADER_SIZE_BYTES;
-                let payload = bytes.slice(payload_start..payload_start + frame.payload_length as usize);
+                let payload = Bytes::copy_from_slice(payload);
                 let entries = entries(payload, frame.entry_count).ok_or_else(|| JournalError::Damaged {
                     path: file.path.clone(),
-                    position: position as u64,
+                    position,
                     lsn: frame.lsn,
                 })?;
                 frames.push(Frame {
@@ -214,7 +222,7 @@ fn read_files(
                 });
             }
             (last_lsn, last_crc) = (frame.lsn, crc);
-            position += frame.size_bytes();
+            position += frame.size_bytes() as u64;
         }
         if index + 1 == files.len() {
             if let Some(torn) = first_torn(&frames, durable_upto, is_intact)? {
@@ -222,7 +230,7 @@ fn read_files(
                 (last_lsn, last_crc, position) = (frame.lsn - 1, frame.previous_crc, frame.position);
                 frames.truncate(torn);
             }
-            check_end(&bytes, position, file, last_lsn + 1)?;
+            check_end(&mut window, position, file, last_lsn + 1)?;
         }
         let entries = frames.into_iter().flat_map(|frame| frame.entries);
         replay.entries.extend(entries);
@@ -259,37 +267,26 @@ fn first_torn(
     Ok(None)
 }
 
-/// The frame at `position`, if it is the one that must stand there.
-fn next_frame(
-    bytes: &[u8],
-    position: usize,
-    file: &FileHeader,
-    last_lsn: Lsn,
-    last_crc: u32,
-) -> Option<(FrameHeader, u32)> {
-    let (frame, crc) = FrameHeader::decode(bytes.get(position..)?)?;
-    let expected =
-        belongs_at(&frame, position, file) && frame.lsn == last_lsn + 1 && frame.previous_crc == last_crc;
-    expected.then_some((frame, crc))
-}
-
-fn belongs_at(frame: &FrameHeader, position: usize, file: &FileHeader) -> bool {
+fn belongs_at(frame: &FrameHeader, position: u64, file: &FileHeader) -> bool {
     frame.store == file.store
         && frame.incarnation == file.incarnation
         && frame.file_sequence == file.sequence
-        && frame.block as usize == position / BLOCK_SIZE_BYTES
+        && u64::from(frame.block) == position / BLOCK_SIZE_BYTES as u64
 }
 
 /// Refuses an end that a later frame of the same run contradicts.
-fn check_end(bytes: &[u8], end: usize, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
-    for position in (end..bytes.len()).step_by(BLOCK_SIZE_BYTES) {
-        let Some((frame, _)) = FrameHeader::decode(&bytes[position..]) else {
-            continue;
-        };
+fn check_end(window: &mut Window, end: u64, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
+    for position in (end..window.file_size_bytes()).step_by(BLOCK_SIZE_BYTES) {
+        let found = window.frame(position).map_err(|source| JournalError::Io {
+            what: "read",
+            path: file.path.clone(),
+            source,
+        })?;
+        let Some((frame, ..)) = found else { continue };
         if belongs_at(&frame, position, &file.header) && frame.durable_upto >= missing {
             return Err(JournalError::Damaged {
                 path: file.path.clone(),
-                position: end as u64,
+                position: end,
                 lsn: missing,
             });
         }
