@@ -1,6 +1,7 @@
 //! The command line: arguments in, exit codes out. One file for each command; `output` alone prints.
 //!
-//! Exit codes: 0 success, 1 a checked negative (a flash sale that came out wrong), 2 usage or failure.
+//! Exit codes: 0 success, 1 a checked negative (a flash sale that came out wrong, a seed with a violation),
+//! 2 usage or failure.
 
 mod bench;
 mod config;
@@ -10,6 +11,7 @@ mod flash_sale;
 mod live_view;
 mod output;
 mod serve;
+mod simulate;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,8 @@ enum Command {
     FlashSale(flash_sale::Arguments),
     /// Measure durable throughput and latency beside what the raw device does
     Bench(bench::Arguments),
+    /// Live many lives of a log on a disk that fails, and check that it lost nothing and told no lie
+    Simulate(simulate::Arguments),
 }
 
 /// Parses the arguments and runs the command.
@@ -51,6 +55,7 @@ pub fn run() -> ExitCode {
         Command::Serve(arguments) => serve::run(arguments),
         Command::FlashSale(arguments) => flash_sale::run(arguments),
         Command::Bench(arguments) => bench::run(arguments),
+        Command::Simulate(arguments) => simulate::run(&arguments),
     });
     match finished {
         Ok(code) => code,
@@ -100,6 +105,8 @@ mod tests {
             &["doorbuster", "flash-sale", "--rate", "0"],
             &["doorbuster", "flash-sale", "--rate", "NaN"],
             &["doorbuster", "bench"],
+            &["doorbuster", "simulate", "--seeds", "0"],
+            &["doorbuster", "simulate", "--seed", "1", "--from", "2"],
         ] {
             let error = Arguments::try_parse_from(arguments).unwrap_err();
             assert_eq!(error.exit_code(), 2, "{arguments:?}");

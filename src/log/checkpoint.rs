@@ -18,6 +18,7 @@ use bytes::{Buf, BufMut};
 
 use super::io::{Disk, File, OpenMode};
 use super::journal::{Lsn, NUMBER_MAX};
+use super::planted::{self, Bug};
 use super::producers::ProducerTable;
 use super::segment::FlushedPosition;
 use super::{Offset, PartitionId, StoreId};
@@ -118,74 +119,90 @@ impl Checkpoint {
 #[derive(Debug)]
 pub struct CheckpointFiles {
     store: StoreId,
+    folder: PathBuf,
     paths: [PathBuf; 2],
-    files: [Arc<dyn File>; 2],
+    /// None where a file is missing, until [`CheckpointFiles::secure`] makes it.
+    files: [Option<Arc<dyn File>>; 2],
 }
 
 impl CheckpointFiles {
-    /// Opens the files in `folder`, creating them if they are missing, and reads the newest checkpoint.
+    /// Opens the files in `folder` and reads the newest checkpoint. Writes nothing: one that is missing stays so
+    /// until everything else was read and decided.
     pub fn open(
         disk: &dyn Disk,
         folder: &Path,
         store: StoreId,
     ) -> Result<(Self, Option<Checkpoint>), CheckpointError> {
         let paths = ["checkpoint.0", "checkpoint.1"].map(|name| folder.join(name));
-        let open = |path: &PathBuf| {
-            let opened = match disk.open(path, OpenMode::ReadWrite) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let created = disk.open(path, OpenMode::CreateNew);
-                    created.and_then(|file| disk.sync_dir(folder).map(|()| file))
-                }
-                opened => opened,
-            };
-            opened.map_err(|source| CheckpointError::Io {
-                what: "open",
-                path: path.clone(),
-                source,
-            })
+        let open = |path: &PathBuf| match disk.open(path, OpenMode::ReadWrite) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(io_error("open", path)),
         };
         let files = [open(&paths[0])?, open(&paths[1])?];
         let mut newest: Option<Checkpoint> = None;
         for (path, file) in paths.iter().zip(&files) {
-            let found = read(&**file, store);
-            let found = found.map_err(|source| CheckpointError::Io {
-                what: "read",
-                path: path.clone(),
-                source,
-            })?;
+            let Some(file) = file else { continue };
+            let found = read(&**file, store).map_err(io_error("read", path))?;
             newest = newest
                 .into_iter()
                 .chain(found)
                 .max_by_key(|checkpoint| checkpoint.number);
         }
-        Ok((CheckpointFiles { store, paths, files }, newest))
+        let files = CheckpointFiles {
+            store,
+            folder: folder.to_path_buf(),
+            paths,
+            files,
+        };
+        Ok((files, newest))
     }
 
-    /// Makes durable what was read: a process that was killed may not have.
-    pub fn sync(&self) -> Result<(), CheckpointError> {
-        for (path, file) in self.paths.iter().zip(&self.files) {
-            file.sync().map_err(|source| CheckpointError::Io {
-                what: "sync",
-                path: path.clone(),
-                source,
-            })?;
+    /// Creates the files that are missing, and makes durable what was read.
+    ///
+    /// A process that was killed may not have, and one whose sync failed has not: the cache then shows what the
+    /// disk does not have, and another sync does not write it. So it is written again, the same bytes over the same
+    /// bytes, which a power cut in between cannot spoil.
+    pub fn secure(&mut self, disk: &dyn Disk) -> Result<(), CheckpointError> {
+        for (path, file) in self.paths.iter().zip(&mut self.files) {
+            match file {
+                Some(file) => {
+                    let mut bytes = vec![0; file.len().map_err(io_error("read", path))? as usize];
+                    file.read_at(&mut bytes, 0).map_err(io_error("read", path))?;
+                    let written = file.write_at(&[IoSlice::new(&bytes)], 0);
+                    written.map_err(io_error(WRITE, path))?;
+                    file.sync().map_err(io_error("sync", path))?;
+                }
+                None => {
+                    let created = disk.open(path, OpenMode::CreateNew);
+                    *file = Some(created.map_err(io_error("create", path))?);
+                    let synced = disk.sync_dir(&self.folder);
+                    synced.map_err(io_error("sync the folder of", path))?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Writes `checkpoint`; durable when this returns.
+    /// Writes `checkpoint`; durable when this returns. The files were [secured](CheckpointFiles::secure) before.
     pub fn write(&self, checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
         let turn = (checkpoint.number % 2) as usize;
         let bytes = checkpoint.encode(self.store);
-        let error = |what| {
-            let path = self.paths[turn].clone();
-            move |source| CheckpointError::Io { what, path, source }
+        let path = &self.paths[turn];
+        let Some(file) = &self.files[turn] else {
+            return Err(io_error(WRITE, path)(io::ErrorKind::NotFound.into()));
         };
-        self.files[turn]
-            .write_at(&[IoSlice::new(&bytes)], 0)
-            .map_err(error(WRITE))?;
-        self.files[turn].sync().map_err(error("sync"))
+        file.write_at(&[IoSlice::new(&bytes)], 0)
+            .map_err(io_error(WRITE, path))?;
+        if planted::is(Bug::CheckpointUnsynced) {
+            return Ok(());
+        }
+        file.sync().map_err(io_error("sync", path))
     }
+}
+
+fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CheckpointError {
+    let path = path.to_path_buf();
+    move |source| CheckpointError::Io { what, path, source }
 }
 
 fn read(file: &dyn File, store: StoreId) -> io::Result<Option<Checkpoint>> {

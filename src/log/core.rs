@@ -16,6 +16,7 @@ use super::io::{Environment, Lock};
 use super::journal::{Change, Drive, JournalFiles, Lsn, Progress, Queue, Sequence, Writer};
 use super::partition_state::PartitionState;
 use super::places::Places;
+use super::planted::{self, Bug};
 use super::topic::Topic;
 use super::{AppendError, LogFailed, LogOptions, OS_SYNC_INTERVAL};
 
@@ -179,6 +180,9 @@ impl Core {
 
     /// The failure that stopped the log, if one did.
     pub fn check_running(&self) -> Result<(), LogFailed> {
+        if planted::is(Bug::GoOnAfterFailure) {
+            return Ok(());
+        }
         self.progress
             .failure()
             .map_or(Ok(()), |reason| Err(LogFailed { reason }))
@@ -199,7 +203,7 @@ impl Core {
     /// Blocks until `sequence` is durable; writes the journal itself when nobody else does.
     pub fn commit_until(&self, sequence: Sequence) -> Result<(), LogFailed> {
         loop {
-            if self.progress.durable() >= sequence {
+            if self.progress.durable() >= sequence || planted::is(Bug::AcknowledgeBeforeWrite) {
                 return Ok(());
             }
             self.check_running()?;
@@ -423,11 +427,17 @@ impl Core {
         let lsn = self.synced_lsn.load(Ordering::Acquire);
         // What is published from here on is counted, although this flush may take it along.
         let unflushed_bytes = self.unflushed_bytes.load(Ordering::Acquire);
-        let dirty = std::mem::take(&mut *self.lock_dirty());
+        let mut dirty = std::mem::take(&mut *self.lock_dirty());
+        if planted::is(Bug::DropDirtyPartition) {
+            dirty.pop();
+        }
         // All of them before the first is written: one that a full disk keeps from its turn must be able to
         // become dirty again.
         for partition in &dirty {
             partition.mark_clean();
+        }
+        if planted::is(Bug::FreeJournalBeforeFlush) {
+            self.files.release_through(lsn);
         }
         let outcome = flusher.flush(lsn, &dirty).map_err(|error| self.fail(&error))?;
         match outcome {

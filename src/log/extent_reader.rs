@@ -12,6 +12,10 @@ use super::{Offset, OpenError, PartitionId};
 
 /// Whether the blocks of `extent` stand in the partition's folder, as a reader sees them.
 ///
+/// A segment's name is durable before a large write goes to it. One that is not there was removed with its topic,
+/// after everything in the journal up to the deletion was durable; if the topic is there, it is damage, which is
+/// found when the run is wanted.
+///
 /// # Errors
 /// When the device cannot tell: a block that cannot be read may be a durable one.
 pub fn is_intact(
@@ -22,6 +26,7 @@ pub fn is_intact(
 ) -> Result<bool, JournalError> {
     match read(disk, folder, first, extent) {
         Ok(run) => Ok(run.is_some()),
+        Err((_, source)) if source.kind() == io::ErrorKind::NotFound => Ok(true),
         Err((path, source)) => Err(JournalError::Io {
             what: "read",
             path,
@@ -41,15 +46,17 @@ pub fn read_durable(
     first: Offset,
     extent: &Extent,
 ) -> Result<Bytes, OpenError> {
+    let missing = || OpenError::Extent {
+        partition,
+        path: log_path(folder, extent.place.segment),
+        position: extent.place.position,
+        first,
+        next: extent.next_offset(first),
+    };
     match read(disk, folder, first, extent) {
         Ok(Some(run)) => Ok(run),
-        Ok(None) => Err(OpenError::Extent {
-            partition,
-            path: log_path(folder, extent.place.segment),
-            position: extent.place.position,
-            first,
-            next: extent.next_offset(first),
-        }),
+        Ok(None) => Err(missing()),
+        Err((_, source)) if source.kind() == io::ErrorKind::NotFound => Err(missing()),
         Err((path, source)) => Err(OpenError::Io {
             what: "read",
             path,
@@ -73,14 +80,7 @@ fn read(
         .and_then(|file| file.read_at(&mut bytes, blocks.start));
     match read {
         Ok(()) => Ok(extent.assemble(first, &bytes)),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof
-            ) =>
-        {
-            Ok(None)
-        }
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
         Err(error) => Err((path, error)),
     }
 }

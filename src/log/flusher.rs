@@ -8,6 +8,7 @@ use super::checkpoint::{Checkpoint, CheckpointError, CheckpointFiles, PartitionC
 use super::direct::DirectSegments;
 use super::journal::Lsn;
 use super::partition_state::PartitionState;
+use super::planted::{self, Bug};
 use super::producers::ProducerTable;
 use super::retained::Retained;
 use super::segment::SegmentError;
@@ -103,14 +104,16 @@ impl Flusher {
                 source,
             };
             let segments = partition.segments().map_err(segment_error)?;
-            segments.sync().map_err(segment_error)?;
+            if !planted::is(Bug::CheckpointBeforeSync) {
+                segments.sync().map_err(segment_error)?;
+            }
             let entry = self.entry(partition);
             entry.flushed = segments.flushed();
             // The journal that holds the move may be freed behind this checkpoint.
             (entry.log_start, entry.cleaned) = (partition.log_start(), partition.cleaned());
         }
         self.direct.open_prepared();
-        match self.save(lsn) {
+        match self.save(lsn + u64::from(planted::is(Bug::CheckpointAhead))) {
             Ok(()) => {}
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
             Err(error) => return Err(error.into()),
@@ -179,7 +182,9 @@ impl Flusher {
                 partition: partition.id(),
                 source,
             })?;
-            entry.producers.apply(&header, batch.base_offset);
+            if !planted::is(Bug::ForgetProducersInCheckpoint) {
+                entry.producers.apply(&header, batch.base_offset);
+            }
         }
         appended.map_err(segment_error)?;
         partition.roll_if_asked().map_err(segment_error)?;

@@ -13,6 +13,7 @@ use super::catalog::{self, PARTITIONS_PER_TOPIC_MAX, TopicRecord, is_valid_name}
 use super::core::Core;
 use super::io::{Environment, WritePath};
 use super::partition_state::PartitionState;
+use super::planted::{self, Bug};
 use super::recovery::{self, Recovered};
 use super::threads;
 use super::topic_config;
@@ -152,6 +153,11 @@ impl Log {
         let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
         })?;
+        if planted::is(Bug::DeleteBeforeLogging) {
+            for partition in &topic.partitions {
+                let _ = core.environment.disk.remove_dir_all(partition.state.folder());
+            }
+        }
         let batch = catalog::encode_deletion(name, *last_partition, core.environment.clock.now());
         self.log_change(batch.map_err(AppendError::Corrupt)?, true)?;
         // Large writes that the journal names go with the files: the deletion must be sure to be found behind them.
@@ -259,6 +265,13 @@ impl Log {
         let core = &self.inner.core;
         core.commit_until(core.queue().last_sequence())?;
         core.flush().map(|_| ())
+    }
+
+    /// Does what the threads of an idle log do: says on the disk that everything so far is durable. False if the
+    /// journal has no room.
+    #[cfg(feature = "simulation")]
+    pub(super) fn idle(&self) -> Result<bool, LogFailed> {
+        self.inner.core.claim()
     }
 
     /// Flushes and closes the log; later calls through other clones and partitions fail.

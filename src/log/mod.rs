@@ -58,10 +58,16 @@ mod options;
 mod partition;
 mod partition_state;
 mod places;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
+#[cfg(not(feature = "planted-bugs"))]
+mod planted;
 mod producers;
 mod recovery;
 mod retained;
 mod retention;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod tail;
 mod threads;
 mod topic;
@@ -79,6 +85,6 @@ pub use options::{
     FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES,
     TAIL_RETAINED_MAX_BYTES,
 };
-pub use partition::{Append, AppendError, DeleteRecordsError, LogFailed, Partition, ReadError};
+pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use topic::{Topic, TopicSpec};
 pub use topic_policy::TopicPolicy;

@@ -84,18 +84,13 @@ impl Partition {
     /// Deletes the records below `offset`: resolves, to the first readable offset, once nobody will ever read
     /// them again. Their files are removed soon after.
     ///
-    /// An offset below the first readable one deletes nothing.
+    /// An offset below the first readable one deletes nothing. One above the high watermark deletes records that
+    /// are on their way, once they are durable.
     ///
     /// # Errors
-    /// When `offset` is above the high watermark, or the log cannot take the deletion.
-    pub fn delete_records_before(&self, offset: Offset) -> Result<Append, DeleteRecordsError> {
-        let high_watermark = self.high_watermark();
-        if offset > high_watermark {
-            return Err(DeleteRecordsError::OutOfRange {
-                offset,
-                high_watermark,
-            });
-        }
+    /// [`AppendError::UnexpectedEnd`] for an offset behind the last record; others when the log cannot take the
+    /// deletion.
+    pub fn delete_records_before(&self, offset: Offset) -> Result<Append, AppendError> {
         let sequence = self.core.enqueue_start(&self.state, offset)?;
         Ok(Append {
             core: Arc::clone(&self.core),
@@ -317,22 +312,6 @@ pub enum AppendError {
     /// The log stopped.
     #[error(transparent)]
     Failed(#[from] LogFailed),
-}
-
-/// Why no records were deleted.
-#[derive(Debug, thiserror::Error)]
-pub enum DeleteRecordsError {
-    /// The offset is above the high watermark.
-    #[error("offset {offset} is above the high watermark {high_watermark}")]
-    OutOfRange {
-        /// The offset that was asked for.
-        offset: Offset,
-        /// Offset behind the last readable record.
-        high_watermark: Offset,
-    },
-    /// The deletion could not be logged.
-    #[error("deletion was not logged")]
-    Append(#[from] AppendError),
 }
 
 /// Why nothing was read.

@@ -13,6 +13,7 @@ use super::catalog::METADATA_PARTITION;
 use super::checkpoint::PartitionCheckpoint;
 use super::io::FileSlot;
 use super::journal::{Change, Entry, Queue, QueueFull, Sequence, Target};
+use super::planted::{self, Bug};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
@@ -269,6 +270,9 @@ impl PartitionState {
 
     /// Offset behind the last durable record.
     pub fn high_watermark(&self) -> Offset {
+        if planted::is(Bug::ServeAboveWatermark) {
+            return lock(&self.end).next_offset;
+        }
         Offset(self.high_watermark.load(Ordering::Acquire))
     }
 
@@ -377,7 +381,9 @@ impl PartitionState {
         let place = place.unwrap_or(end.cursor.place());
         end.next_offset = header.next_offset();
         end.cursor.pass(place, bytes.len());
-        end.producers.apply(header, header.base_offset);
+        if !planted::is(Bug::ForgetProducersOnReplay) {
+            end.producers.apply(header, header.base_offset);
+        }
         drop(end);
         Ok(self.publish_batch(StoredBatch {
             base_offset: header.base_offset,

@@ -24,6 +24,7 @@ use super::journal::{Extent, JournalFiles, Replay, WRITES_IN_FLIGHT_MAX, Writer,
 use super::log::{LogStatus, OpenError};
 use super::partition_state::PartitionState;
 use super::places::{PARTITIONS_FOLDER, Places};
+use super::planted::{self, Bug};
 use super::segment::log_path;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
@@ -60,29 +61,36 @@ pub fn open(
     let disk = Arc::clone(&environment.disk);
     disk.create_dir_all(folder)
         .map_err(io_error("create the data folder", folder))?;
-    let lock = disk
-        .lock(&folder.join(LOCK_FILE))
-        .map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => OpenError::Locked {
-                path: folder.to_path_buf(),
-                holder: error.to_string(),
-            },
-            _ => io_error("lock", &folder.join(LOCK_FILE))(error),
-        })?;
+    let lock_file = if planted::is(Bug::IgnoreLock) {
+        folder.join(environment.random.next_u64().to_string())
+    } else {
+        folder.join(LOCK_FILE)
+    };
+    let lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked {
+            path: folder.to_path_buf(),
+            holder: error.to_string(),
+        },
+        _ => io_error("lock", &folder.join(LOCK_FILE))(error),
+    })?;
     let disk_size_bytes = disk
         .size_bytes(folder)
         .map_err(io_error("ask for the size of", folder))?;
     let options = options.fitted_to(disk_size_bytes);
     let journal = folder.join(JOURNAL_FOLDER);
     let store = read_or_create_store(&environment, folder)?;
-    let (checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    let (mut checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    if planted::is(Bug::WriteBeforeDecision) {
+        checkpoint_files.secure(&*disk)?;
+    }
     let mut anchor = AnchorFile::open(&*disk, folder, store, options.accept_lost_writes)?;
     let places = Places::new(Arc::clone(&disk), folder, store, &options);
     let is_intact = |partition: PartitionId, first: Offset, extent: &Extent| {
         let known = checkpoint
             .as_ref()
             .and_then(|known| known.partitions.get(&partition));
-        if known.is_some_and(|known| extent.next_offset(first) <= known.flushed.next_offset) {
+        let is_known = known.is_some_and(|known| extent.next_offset(first) <= known.flushed.next_offset);
+        if is_known || planted::is(Bug::BelieveExtents) {
             return Ok(true);
         }
         extent_reader::is_intact(&*disk, &places.of(partition).dir, first, extent)
@@ -94,7 +102,7 @@ pub fn open(
         checkpoint.as_ref().map(|checkpoint| checkpoint.lsn),
         &is_intact,
     )?;
-    if found.last_lsn < anchor.lsn() {
+    if found.last_lsn < anchor.lsn() && !planted::is(Bug::SkipAnchorCheck) {
         let (found, expected) = (found.last_lsn, anchor.lsn());
         if !options.accept_lost_writes {
             let path = folder.to_path_buf();
@@ -135,8 +143,10 @@ pub fn open(
 
     // Everything is decided; from here on the folder is written.
     sync_journal(&*disk, &journal, &found)?;
-    restored.sync(&*disk)?;
-    checkpoint_files.sync()?;
+    if !planted::is(Bug::SkipExtentSync) {
+        restored.sync(&*disk)?;
+    }
+    checkpoint_files.secure(&*disk)?;
     sync_folder(&*disk, folder)?;
     if anchor.lsn() != found.last_lsn {
         anchor.write(found.last_lsn)?;
@@ -254,6 +264,7 @@ impl Opening<'_> {
             // Only what is in the journal was ever being written to a segment: a torn write can be repeated.
             if let Some(source) = segments.take_torn()
                 && state.high_watermark() == flushed.next_offset
+                && !planted::is(Bug::AcceptTornSegment)
             {
                 return Err(OpenError::Segment {
                     partition: *id,
@@ -401,7 +412,7 @@ fn read_catalog(metadata: &PartitionState) -> Result<Catalog, OpenError> {
 /// What a killed process wrote, and the names that it gave, may be in caches only: nothing is served, and no
 /// file is written over that a lost checkpoint would need, before they are durable.
 fn sync_journal(disk: &dyn Disk, folder: &Path, found: &Replay) -> Result<(), OpenError> {
-    for (path, _) in &found.needed {
+    for (path, _) in found.needed.iter().filter(|_| !planted::is(Bug::SkipJournalSync)) {
         let synced = disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync());
         synced.map_err(io_error("sync", path))?;
     }
@@ -455,8 +466,11 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
     match disk.open(&path, OpenMode::Read) {
         Ok(file) => {
             let mut bytes = [0; STORE_SIZE_BYTES];
-            let read = file.read_at(&mut bytes, 0);
-            let store = read.ok().and_then(|()| decode_store(&bytes));
+            let store = match file.read_at(&mut bytes, 0) {
+                Ok(()) => decode_store(&bytes),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => None,
+                Err(error) => return Err(io_error("read", &path)(error)),
+            };
             store.ok_or_else(|| OpenError::Store {
                 path: folder.to_path_buf(),
                 what: "damaged",
@@ -479,7 +493,8 @@ fn read_or_create_store(environment: &Environment, folder: &Path) -> Result<Stor
             let store = StoreId(environment.random.next_u64());
             // From the first batch on there is a checkpoint: one that is missing later was lost, and then the
             // segments must be intact to their end.
-            let (checkpoint_files, _) = CheckpointFiles::open(&**disk, folder, store)?;
+            let (mut checkpoint_files, _) = CheckpointFiles::open(&**disk, folder, store)?;
+            checkpoint_files.secure(&**disk)?;
             checkpoint_files.write(&Checkpoint {
                 number: 1,
                 ..Checkpoint::default()

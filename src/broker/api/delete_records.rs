@@ -10,7 +10,7 @@ use super::super::delayed_fetch::partition_of;
 use super::super::internal_topic;
 use super::super::node::Node;
 use super::super::protocol::ErrorCode;
-use crate::log::{Append, AppendError, DeleteRecordsError, Offset, Topic, TopicPolicy};
+use crate::log::{Append, AppendError, Offset, Topic, TopicPolicy};
 
 /// The offset that stands for the high watermark.
 const HIGH_WATERMARK: i64 = -1;
@@ -90,14 +90,14 @@ fn begin(topic: &Result<Arc<Topic>, ErrorCode>, asked: &DeleteRecordsPartition) 
             .map(Offset)
             .map_err(|_| ErrorCode::OFFSET_OUT_OF_RANGE)?
     };
-    partition
-        .delete_records_before(offset)
-        .map_err(|error| match error {
-            DeleteRecordsError::OutOfRange { .. } => ErrorCode::OFFSET_OUT_OF_RANGE,
-            DeleteRecordsError::Append(AppendError::Deleted) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
-            DeleteRecordsError::Append(error) => {
-                tracing::warn!(partition = %partition.id(), %error, "records were not deleted");
-                ErrorCode::KAFKA_STORAGE_ERROR
-            }
-        })
+    if offset > partition.high_watermark() {
+        return Err(ErrorCode::OFFSET_OUT_OF_RANGE);
+    }
+    partition.delete_records_before(offset).map_err(|error| {
+        if matches!(error, AppendError::Deleted) {
+            return ErrorCode::UNKNOWN_TOPIC_OR_PARTITION;
+        }
+        tracing::warn!(partition = %partition.id(), %error, "records were not deleted");
+        ErrorCode::KAFKA_STORAGE_ERROR
+    })
 }

@@ -30,6 +30,7 @@ use bytes::{Buf, Bytes};
 
 use super::extent::Extent;
 use crate::log::io::BLOCK_SIZE_BYTES;
+use crate::log::planted::{self, Bug};
 use crate::log::{Offset, PartitionId, StoreId};
 
 const FILE_MAGIC: u32 = u32::from_le_bytes(*b"DBJ2");
@@ -156,7 +157,8 @@ impl FrameHeader {
         let payload_length = u32_at(header, 48);
         let payload = bytes[HEADER_SIZE_BYTES..].get(..payload_length as usize)?;
         let crc = u32_at(header, CRC_POSITION);
-        (frame_crc(header, payload) == crc).then(|| {
+        let is_intact = frame_crc(header, payload) == crc || planted::is(Bug::SkipFrameChecksum);
+        is_intact.then(|| {
             let header = FrameHeader {
                 store: StoreId(u64_at(header, 4)),
                 incarnation: u64_at(header, 12),

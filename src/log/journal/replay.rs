@@ -9,6 +9,7 @@ use super::extent::Extent;
 use super::frame::{Content, FileHeader, FrameEntry, FrameHeader, HEADER_SIZE_BYTES, Lsn, entries};
 use super::window::Window;
 use crate::log::io::{BLOCK_SIZE_BYTES, Disk, OpenMode};
+use crate::log::planted::{self, Bug};
 use crate::log::{Offset, PartitionId, StoreId};
 
 /// What the journal holds behind the checkpoint.
@@ -64,7 +65,10 @@ pub fn replay(
     is_intact: &IsIntact<'_>,
 ) -> Result<Replay, JournalError> {
     let (mut files, mut free) = read_headers(disk, folder, store)?;
-    files.sort_by_key(|file| file.header.sequence);
+    if !planted::is(Bug::OrderFilesByName) {
+        files.sort_by_key(|file| file.header.sequence);
+    }
+    check_doubles(&files)?;
     let Some(newest) = files.last() else {
         return match checkpoint_lsn {
             Some(lsn) if lsn > 0 => Err(JournalError::Missing {
@@ -99,6 +103,22 @@ pub fn replay(
     Ok(replay)
 }
 
+/// Refuses two files that one run began with the same number: a header was written to another's place. Headers of
+/// two runs may have one, where the first was on its way when its process was killed.
+fn check_doubles(files: &[Candidate]) -> Result<(), JournalError> {
+    let identity = |file: &Candidate| (file.header.sequence, file.header.incarnation);
+    let double = files
+        .windows(2)
+        .find(|pair| identity(&pair[0]) == identity(&pair[1]));
+    double.map_or(Ok(()), |pair| {
+        Err(JournalError::Damaged {
+            path: pair[1].path.clone(),
+            position: 0,
+            lsn: pair[1].header.first_lsn,
+        })
+    })
+}
+
 /// The LSN before the oldest file from which the sequences run without a gap to the newest.
 fn oldest_lsn(files: &[Candidate]) -> Lsn {
     let mut oldest = files.len() - 1;
@@ -123,7 +143,7 @@ fn read_headers(
         let path = folder.join(name);
         let bytes = read_file(disk, &path, HEADER_SIZE_BYTES)?;
         match FileHeader::decode(&bytes) {
-            Some(header) if header.store != store => {
+            Some(header) if header.store != store && !planted::is(Bug::IgnoreStoreId) => {
                 return Err(JournalError::Foreign {
                     path,
                     found: header.store,
@@ -175,9 +195,11 @@ fn read_files(
     let mut last_crc = first.header.previous_crc;
     for (index, file) in files.iter().enumerate() {
         let chained = file.header.first_lsn == last_lsn + 1
-            && file.header.previous_crc == last_crc
+            && (file.header.previous_crc == last_crc || planted::is(Bug::IgnoreChecksumChain))
             && file.header.sequence == first.header.sequence + index as u32;
-        if !chained {
+        if !chained && planted::is(Bug::StepOverMissingFile) {
+            (last_lsn, last_crc) = (file.header.first_lsn - 1, file.header.previous_crc);
+        } else if !chained {
             // The file before ended early, or a file between the two is missing.
             let path = files[index - 1].path.clone();
             return Err(JournalError::Damaged {
@@ -202,9 +224,8 @@ fn read_files(
         let mut durable_upto = file.header.first_lsn - 1;
         while last_lsn < end_lsn
             && let Some((frame, crc, payload)) = window.frame(position).map_err(read_error)?
-            && belongs_at(&frame, position, &file.header)
-            && frame.lsn == last_lsn + 1
-            && frame.previous_crc == last_crc
+            && (follows(&frame, position, &file.header, last_lsn, last_crc)
+                || planted::is(Bug::TrustStaleFrames))
         {
             durable_upto = durable_upto.max(frame.durable_upto);
             if frame.lsn > checkpoint_lsn {
@@ -214,11 +235,12 @@ fn read_files(
                     position,
                     lsn: frame.lsn,
                 })?;
+                let skipped = usize::from(planted::is(Bug::SkipFirstBatchOfGroup));
                 frames.push(Frame {
                     lsn: frame.lsn,
                     position,
                     previous_crc: last_crc,
-                    entries,
+                    entries: entries.into_iter().skip(skipped).collect(),
                 });
             }
             (last_lsn, last_crc) = (frame.lsn, crc);
@@ -267,6 +289,13 @@ fn first_torn(
     Ok(None)
 }
 
+/// Whether the frame at `position` is the one that must stand there.
+fn follows(frame: &FrameHeader, position: u64, file: &FileHeader, last_lsn: Lsn, last_crc: u32) -> bool {
+    belongs_at(frame, position, file)
+        && frame.lsn == last_lsn + 1
+        && (frame.previous_crc == last_crc || planted::is(Bug::IgnoreChecksumChain))
+}
+
 fn belongs_at(frame: &FrameHeader, position: u64, file: &FileHeader) -> bool {
     frame.store == file.store
         && frame.incarnation == file.incarnation
@@ -276,6 +305,9 @@ fn belongs_at(frame: &FrameHeader, position: u64, file: &FileHeader) -> bool {
 
 /// Refuses an end that a later frame of the same run contradicts.
 fn check_end(window: &mut Window, end: u64, file: &Candidate, missing: Lsn) -> Result<(), JournalError> {
+    if planted::is(Bug::SkipWatermarkCheck) {
+        return Ok(());
+    }
     for position in (end..window.file_size_bytes()).step_by(BLOCK_SIZE_BYTES) {
         let found = window.frame(position).map_err(|source| JournalError::Io {
             what: "read",

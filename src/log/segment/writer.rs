@@ -17,6 +17,7 @@ use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::Offset;
 use crate::log::batch::{self, StoredBatch};
 use crate::log::io::{BLOCK_SIZE_BYTES, File, OpenMode};
+use crate::log::planted::{self, Bug};
 
 /// Largest write. 8 MiB: large enough for full speed, small enough not to hold the device for long.
 const WRITE_SIZE_MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -118,7 +119,10 @@ impl Writer {
 
     pub(super) fn sync(&mut self, segments: &Segments) -> Result<(), SegmentError> {
         self.check_sync(&segments.place)?;
-        let result = self.sync_files(segments);
+        let mut result = self.sync_files(segments);
+        if planted::is(Bug::RetryFailedSync) && result.is_err() {
+            result = self.sync_files(segments);
+        }
         self.has_sync_failed = result.is_err();
         result
     }
@@ -150,7 +154,7 @@ impl Writer {
             segments.mark_sealed(draft.seal.content.identity.base_offset);
             self.is_folder_dirty = true;
         }
-        if self.is_folder_dirty {
+        if self.is_folder_dirty && !planted::is(Bug::SkipFolderSync) {
             for folder in [dir, parent_of(dir)] {
                 disk.sync_dir(folder)
                     .map_err(SegmentError::io(FileOperation::Sync, folder))?;

@@ -8,7 +8,7 @@ const PAGE_SIZE_BYTES: usize = 4096;
 type Page = [u8; PAGE_SIZE_BYTES];
 
 /// Bytes and length of a file; what was never written reads as zeros.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Content {
     length: u64,
     pages: BTreeMap<u64, Arc<Page>>,
@@ -58,6 +58,14 @@ impl Content {
                 None => chunk.fill(0),
             }
         }
+    }
+
+    /// Where the bytes are that were written: the pages that are stored.
+    pub(super) fn stored_positions(&self) -> Vec<u64> {
+        let stored = self.pages.iter().filter(|(_, page)| !is_zero(&page[..]));
+        stored
+            .map(|(number, _)| number * PAGE_SIZE_BYTES as u64)
+            .collect()
     }
 
     /// Mixes length and bytes into a hash, page by page, holes skipped.

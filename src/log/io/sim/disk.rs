@@ -10,26 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::fault::{Fault, FaultCounts, FaultKind, ReadFault};
 use super::file::{FileNode, Survival};
 use super::folder::EntryChange;
-use super::machine::{Machine, Node, NodeId, power_cut, storage_full, write_error};
+use super::machine::{Machine, Node, NodeId, power_cut};
 use super::random::Choices;
 use super::writer::SimulatedWriter;
 use crate::log::io::{Disk, DurableWriter, File, Lock, OpenMode};
-
-/// Something that goes wrong at one operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The power fails before the operation: it and all later ones return `BrokenPipe`.
-    PowerCut,
-    /// The operation fails once with `EIO`. A failed sync loses sectors that reads go on to show, and a
-    /// later sync does not bring them back; a failed durable write may have written some sectors.
-    WriteError,
-    /// The operation fails once with `ENOSPC`.
-    Enospc,
-    /// The power fails during the operation: of a durable write, some sectors are on the disk.
-    TornWrite,
-}
 
 /// A disk in memory with a durable image, volatile writes, and faults on demand; clones share it.
 ///
@@ -92,6 +79,43 @@ impl SimulatedDisk {
         self.machine().faults.insert(operation_number, fault);
     }
 
+    /// Lets the read of that number meet a fault. Reads of files are numbered from 0, apart from operations.
+    pub fn fail_read_at(&self, read_number: u64, fault: ReadFault) {
+        self.machine().read_faults.insert(read_number, fault);
+    }
+
+    /// Takes back the faults that did not happen yet.
+    pub fn clear_faults(&self) {
+        let mut machine = self.machine();
+        machine.faults.clear();
+        machine.read_faults.clear();
+    }
+
+    /// How many reads there were, which is the number of the next one.
+    pub fn reads(&self) -> u64 {
+        self.machine().reads
+    }
+
+    /// Lets durable writes end one at a time and as late as possible.
+    pub fn set_slow(&self, slow: bool) {
+        self.machine().slow = slow;
+    }
+
+    /// The faults that happened on this disk; for an image, those of the power cut that it was taken at as well.
+    pub fn faults_fired(&self) -> FaultCounts {
+        self.machine().fired
+    }
+
+    /// How many operations and reads the disk refused for whatever reason: what excuses a log that stops.
+    pub fn errors_returned(&self) -> u64 {
+        self.machine().errors_returned
+    }
+
+    /// Whether the power is on.
+    pub fn is_powered(&self) -> bool {
+        self.machine().powered
+    }
+
     /// How many operations there were, which is the number of the next one.
     pub fn operations(&self) -> u64 {
         self.machine().operations
@@ -114,10 +138,22 @@ impl SimulatedDisk {
 
     /// A hash of all that is durable: names, lengths and bytes.
     pub fn fingerprint(&self) -> u64 {
-        self.machine().fingerprint()
+        self.machine().fingerprint(false)
     }
 
-    fn machine(&self) -> MutexGuard<'_, Machine> {
+    /// A hash of all that programs see, durable or not.
+    pub fn visible_fingerprint(&self) -> u64 {
+        self.machine().fingerprint(true)
+    }
+
+    /// The disk after a power cut where `picks` tells, in a fixed order, what survives of all that is pending:
+    /// sectors one by one, and of what is ordered (lengths, entries) the part before the first that does not.
+    #[must_use]
+    pub fn crash_picking(&self, picks: &mut dyn FnMut() -> bool) -> SimulatedDisk {
+        SimulatedDisk::with(self.machine().after_power_cut(0, &mut Survival::Picked(picks)))
+    }
+
+    pub(super) fn machine(&self) -> MutexGuard<'_, Machine> {
         lock(&self.machine)
     }
 }
@@ -225,9 +261,13 @@ impl Disk for SimulatedDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut machine = self.machine();
-        machine.begin_whole()?;
+        let silent = machine.begin_whole()?;
         let node = machine.resolve(path)?;
-        machine.folder_mut(node)?.sync();
+        if silent == Some(Fault::LostFlush) {
+            machine.fired.add(FaultKind::LostFlush);
+        } else {
+            machine.folder_mut(node)?.sync();
+        }
         Ok(())
     }
 
@@ -310,65 +350,71 @@ impl File for SimulatedFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        let machine = lock(&self.machine);
+        let mut machine = lock(&self.machine);
         machine.check_power()?;
-        let file = machine.file(self.node)?;
         let end = position
             .checked_add(buffer.len() as u64)
             .ok_or(io::ErrorKind::InvalidInput)?;
-        if end > file.len() {
+        if end > machine.file(self.node)?.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        file.read(position, buffer);
-        Ok(())
+        machine.read(self.node, position, buffer)
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], position: u64) -> io::Result<()> {
         let mut machine = self.writable()?;
         let fault = machine.begin()?;
-        if fault == Some(Fault::Enospc) {
-            return Err(storage_full());
-        }
-        if fault == Some(Fault::WriteError) {
-            return Err(write_error());
-        }
         let size_bytes: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let end = position
             .checked_add(size_bytes as u64)
             .ok_or(io::ErrorKind::InvalidInput)?;
+        if let Some(fault @ (Fault::Enospc | Fault::WriteError)) = fault {
+            let data: Vec<u8> = buffers.iter().flat_map(|buffer| buffer.iter().copied()).collect();
+            machine.write_prefix(self.node, position, &data);
+            return Err(machine.refuse(fault, FaultKind::WriteError));
+        }
         machine.reserve(self.node, end)?;
         machine.file_mut(self.node)?.write(position, buffers);
-        if fault == Some(Fault::TornWrite) {
-            // Volatile sectors are torn by the image that is taken of the dead machine.
-            machine.powered = false;
-            return Err(power_cut());
+        match fault {
+            Some(Fault::TornWrite) => {
+                // Volatile sectors are torn by the image that is taken of the dead machine.
+                machine.powered = false;
+                Err(power_cut())
+            }
+            Some(Fault::MisplacedWrite) => {
+                machine.misplace(self.node, position, size_bytes as u64);
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
         let mut machine = lock(&self.machine);
-        let fault = machine.begin()?;
-        let mut choices = machine.choices.clone();
-        let result = match fault {
-            None => {
+        let Some(fault) = machine.begin()? else {
+            machine.file_mut(self.node)?.sync();
+            return Ok(());
+        };
+        match fault {
+            Fault::ShortWrite | Fault::MisplacedWrite => {
                 machine.file_mut(self.node)?.sync();
                 Ok(())
             }
-            Some(fault) => {
-                machine.file_mut(self.node)?.fail_sync(&mut choices);
-                match fault {
-                    Fault::Enospc => Err(storage_full()),
-                    Fault::WriteError => Err(write_error()),
-                    Fault::TornWrite | Fault::PowerCut => {
-                        machine.powered = false;
-                        Err(power_cut())
-                    }
-                }
+            Fault::LostFlush => {
+                machine.file_mut(self.node)?.forget_pending();
+                machine.fired.add(FaultKind::LostFlush);
+                Ok(())
             }
-        };
-        machine.choices = choices;
-        result
+            Fault::Enospc | Fault::WriteError => {
+                machine.fail_sync(self.node)?;
+                Err(machine.refuse(fault, FaultKind::SyncError))
+            }
+            // What was to be synced is volatile still: the image that is taken of the dead machine chooses.
+            Fault::TornWrite | Fault::PowerCut => {
+                machine.powered = false;
+                Err(power_cut())
+            }
+        }
     }
 
     fn allocate(&self, size_bytes: u64) -> io::Result<()> {

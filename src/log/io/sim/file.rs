@@ -1,11 +1,12 @@
 //! One simulated file: what is durable, what programs see, and the sectors and lengths in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use super::SECTOR_SIZE_BYTES;
 use super::content::{Content, is_zero};
+use super::fault::{FaultCounts, FaultKind};
 use super::random::Choices;
 use crate::log::io::BLOCK_SIZE_BYTES;
 
@@ -23,6 +24,10 @@ pub(super) struct FileNode {
     current: Content,
     /// Changes since the last sync, split where the file was cut; never empty.
     eras: Vec<Era>,
+    /// Pending sectors that only the device has: when a sync fails, reads show what became of them.
+    past_cache: BTreeSet<u64>,
+    /// Sectors that cannot be read until they are written.
+    unreadable: BTreeSet<u64>,
     /// Bytes of the disk that the file holds, whole blocks.
     pub(super) allocated_bytes: u64,
 }
@@ -49,6 +54,8 @@ impl FileNode {
             allocated_bytes: allocated_bytes.max(whole_blocks(content.len())),
             current: content,
             eras: vec![Era::default()],
+            past_cache: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
         }
     }
 
@@ -62,6 +69,37 @@ impl FileNode {
 
     pub(super) fn durable(&self) -> &Content {
         &self.durable
+    }
+
+    pub(super) fn visible(&self) -> &Content {
+        &self.current
+    }
+
+    /// Whether a sector of the range cannot be read.
+    pub(super) fn is_unreadable(&self, position: u64, size_bytes: u64) -> bool {
+        !self.unreadable.is_empty()
+            && size_bytes > 0
+            && self
+                .unreadable
+                .range(sectors_of(position, size_bytes))
+                .next()
+                .is_some()
+    }
+
+    /// Makes a sector unreadable.
+    pub(super) fn spoil(&mut self, sector: u64) {
+        self.unreadable.insert(sector);
+    }
+
+    /// Changes content at rest behind the back of whoever wrote it.
+    pub(super) fn corrupt(&mut self, change: impl Fn(&mut Content)) {
+        change(&mut self.durable);
+        change(&mut self.current);
+    }
+
+    /// Changes what is durable only: reads go on to show what was written, until the power fails.
+    pub(super) fn corrupt_durable(&mut self, position: u64, data: &[u8]) {
+        self.durable.write(position, data);
     }
 
     /// Volatile write.
@@ -84,11 +122,18 @@ impl FileNode {
             self.era().lengths.push(length);
         }
         for number in sectors_of(position, end - position) {
+            self.unreadable.remove(&number);
             let sector = sector_at(&self.current, number);
             if !self.is_hole(number) || sector.is_some() {
                 self.era().sectors.entry(number).or_default().push(sector);
             }
         }
+    }
+
+    /// Volatile write that the device has and the page cache has not.
+    pub(super) fn write_past_cache(&mut self, position: u64, data: &[u8]) {
+        self.write(position, &[IoSlice::new(data)]);
+        self.past_cache.extend(sectors_of(position, data.len() as u64));
     }
 
     /// Volatile change of the length.
@@ -108,12 +153,37 @@ impl FileNode {
     pub(super) fn sync(&mut self) {
         self.durable = self.image(&mut Survival::All);
         self.eras = vec![Era::default()];
+        self.past_cache.clear();
+    }
+
+    /// A sync that the device forgets: reads show what was written, and no later sync writes it again.
+    pub(super) fn forget_pending(&mut self) {
+        self.eras = vec![Era::default()];
+    }
+
+    /// The same for the sectors of one write; lengths stay pending.
+    pub(super) fn forget_range(&mut self, position: u64, size_bytes: u64) {
+        for era in &mut self.eras {
+            for number in sectors_of(position, size_bytes) {
+                era.sectors.remove(&number);
+            }
+        }
+    }
+
+    /// The same for a durable write.
+    pub(super) fn forget_write(&mut self, position: u64, data: &[u8]) {
+        self.current.write(position, data);
     }
 
     /// A sync that fails: some sectors arrive, the others are never written again although reads show them.
     pub(super) fn fail_sync(&mut self, choices: &mut Choices) {
         self.durable = self.image(&mut Survival::Random(choices));
         self.eras = vec![Era::default()];
+        for number in std::mem::take(&mut self.past_cache) {
+            let bytes = sector_at(&self.durable, number);
+            let bytes = bytes.as_ref().map_or(&[0; SECTOR_SIZE_BYTES], |sector| &**sector);
+            self.current.write(number * SECTOR_SIZE_BYTES as u64, bytes);
+        }
     }
 
     /// A durable write that has ended; `survives` tells for each sector whether it arrived.
@@ -125,6 +195,7 @@ impl FileNode {
             let at = position + (index * SECTOR_SIZE_BYTES) as u64;
             self.durable.write(at, sector);
             self.current.write(at, sector);
+            self.unreadable.remove(&(at / SECTOR_SIZE_BYTES as u64));
             for era in &mut self.eras {
                 era.sectors.remove(&(at / SECTOR_SIZE_BYTES as u64));
             }
@@ -132,8 +203,24 @@ impl FileNode {
     }
 
     /// The file as it is found after a power cut.
-    pub(super) fn after_power_cut(&self, survival: &mut Survival<'_>) -> FileNode {
-        FileNode::with(self.image(survival), 0)
+    pub(super) fn after_power_cut(&self, survival: &mut Survival<'_>, fired: &mut FaultCounts) -> FileNode {
+        let content = self.image(survival);
+        if self.has_pending() {
+            let dropped = content == self.durable;
+            if dropped {
+                fired.add(FaultKind::DroppedWrites);
+            } else if content != self.current {
+                fired.add(FaultKind::ReorderedWrites);
+            }
+        }
+        FileNode {
+            unreadable: self.unreadable.clone(),
+            ..FileNode::with(content, 0)
+        }
+    }
+
+    fn has_pending(&self) -> bool {
+        self.eras.len() > 1 || !self.eras[0].sectors.is_empty() || !self.eras[0].lengths.is_empty()
     }
 
     fn image(&self, survival: &mut Survival<'_>) -> Content {
@@ -186,11 +273,12 @@ impl FileNode {
 }
 
 /// Which pending changes survive.
-#[derive(Debug)]
 pub(super) enum Survival<'a> {
     All,
     None,
     Random(&'a mut Choices),
+    /// One answer for each pending change.
+    Picked(&'a mut dyn FnMut() -> bool),
 }
 
 impl Survival<'_> {
@@ -200,12 +288,20 @@ impl Survival<'_> {
             Survival::All => count,
             Survival::None => 0,
             Survival::Random(choices) => choices.below(count + 1),
+            Survival::Picked(pick) => {
+                (0..count)
+                    .fold((0, true), |(kept, goes_on), _| {
+                        let goes_on = pick() && goes_on;
+                        (kept + usize::from(goes_on), goes_on)
+                    })
+                    .0
+            }
         }
     }
 
     pub(super) fn percent(&mut self) -> usize {
         match self {
-            Survival::All => 100,
+            Survival::All | Survival::Picked(_) => 100,
             Survival::None => 0,
             Survival::Random(choices) => SURVIVAL_PERCENTS[choices.below(SURVIVAL_PERCENTS.len())],
         }
@@ -216,6 +312,7 @@ impl Survival<'_> {
             Survival::All => true,
             Survival::None => false,
             Survival::Random(choices) => choices.below(100) < percent,
+            Survival::Picked(pick) => pick(),
         }
     }
 
@@ -225,7 +322,7 @@ impl Survival<'_> {
         }
         match self {
             Survival::Random(choices) => versions.get(choices.below(versions.len())),
-            Survival::All | Survival::None => versions.last(),
+            Survival::All | Survival::None | Survival::Picked(_) => versions.last(),
         }
     }
 }

@@ -7,10 +7,12 @@ use std::path::{Component, Path, PathBuf};
 
 use bytes::Bytes;
 
-use super::Fault;
+use super::SECTOR_SIZE_BYTES;
+use super::fault::{Fault, FaultCounts, FaultKind, ReadFault};
 use super::file::{FileNode, Survival, whole_blocks};
 use super::folder::{EntryChange, FolderNode};
 use super::random::Choices;
+use crate::log::io::BLOCK_SIZE_BYTES;
 
 /// Index of a node in [`Machine::nodes`].
 pub(super) type NodeId = usize;
@@ -50,6 +52,12 @@ pub(super) struct Machine {
     pub(super) choices: Choices,
     pub(super) operations: u64,
     pub(super) faults: BTreeMap<u64, Fault>,
+    pub(super) reads: u64,
+    pub(super) read_faults: BTreeMap<u64, ReadFault>,
+    pub(super) fired: FaultCounts,
+    pub(super) errors_returned: u64,
+    /// Durable writes end one at a time.
+    pub(super) slow: bool,
     pub(super) powered: bool,
     pub(super) capacity_bytes: u64,
     pub(super) used_bytes: u64,
@@ -66,6 +74,11 @@ impl Machine {
             choices: Choices::new(seed),
             operations: 0,
             faults: BTreeMap::new(),
+            reads: 0,
+            read_faults: BTreeMap::new(),
+            fired: FaultCounts::default(),
+            errors_returned: 0,
+            slow: false,
             powered: true,
             capacity_bytes: u64::MAX,
             used_bytes: 0,
@@ -90,17 +103,59 @@ impl Machine {
         Ok(fault)
     }
 
-    /// Like [`Machine::begin`] for an operation that is done or not done, never in part.
-    pub(super) fn begin_whole(&mut self) -> io::Result<()> {
+    /// Like [`Machine::begin`] for an operation that is done or not done, never in part; tells of a fault that
+    /// the operation does not show.
+    pub(super) fn begin_whole(&mut self) -> io::Result<Option<Fault>> {
         match self.begin()? {
-            None => Ok(()),
-            Some(Fault::WriteError) => Err(write_error()),
-            Some(Fault::Enospc) => Err(storage_full()),
+            Some(fault @ (Fault::WriteError | Fault::Enospc)) => {
+                Err(self.refuse(fault, FaultKind::WriteError))
+            }
             Some(Fault::TornWrite | Fault::PowerCut) => {
                 self.powered = false;
                 Err(power_cut())
             }
+            silent => Ok(silent),
         }
+    }
+
+    /// The error of an operation that met `fault`, counted; `kind` says what an `EIO` counts as.
+    pub(super) fn refuse(&mut self, fault: Fault, kind: FaultKind) -> io::Error {
+        self.errors_returned += 1;
+        if fault == Fault::Enospc {
+            self.fired.add(FaultKind::StorageFull);
+            return storage_full();
+        }
+        self.fired.add(kind);
+        write_error()
+    }
+
+    /// Fills `buffer` from a file, unless the sectors or a fault of this read refuse.
+    pub(super) fn read(&mut self, node: NodeId, position: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let number = self.reads;
+        self.reads += 1;
+        let fault = self.read_faults.remove(&number);
+        let file = self.file(node)?;
+        if file.is_unreadable(position, buffer.len() as u64) {
+            self.errors_returned += 1;
+            self.fired.add(FaultKind::UnreadableSector);
+            return Err(write_error());
+        }
+        file.read(position, buffer);
+        match fault {
+            Some(ReadFault::Error) => {
+                self.errors_returned += 1;
+                self.fired.add(FaultKind::ReadError);
+                return Err(write_error());
+            }
+            Some(ReadFault::Misplaced) => self.misread(node, position, buffer),
+            Some(ReadFault::BitFlip) if !buffer.is_empty() => {
+                let bit = self.choices.below(buffer.len() * 8);
+                buffer[bit / 8] ^= 1 << (bit % 8);
+                self.fired.add(FaultKind::BitFlip);
+            }
+            Some(ReadFault::BitFlip) | None => {}
+        }
+        Ok(())
     }
 
     pub(super) fn resolve(&self, path: &Path) -> io::Result<NodeId> {
@@ -198,7 +253,7 @@ impl Machine {
         let allocated_bytes = whole_blocks(end);
         let more = allocated_bytes.saturating_sub(self.file(node)?.allocated_bytes);
         if more > self.capacity_bytes.saturating_sub(self.used_bytes) {
-            return Err(storage_full());
+            return Err(self.refuse(Fault::Enospc, FaultKind::StorageFull));
         }
         self.used_bytes += more;
         self.file_mut(node)?.allocated_bytes += more;
@@ -215,11 +270,78 @@ impl Machine {
         Ok(())
     }
 
+    /// Writes the first sectors of `data`, as a write does that fails half-way.
+    pub(super) fn write_prefix(&mut self, node: NodeId, position: u64, data: &[u8]) {
+        let sectors = self.choices.below(data.len() / SECTOR_SIZE_BYTES + 1);
+        let written = &data[..sectors * SECTOR_SIZE_BYTES];
+        let end = position + written.len() as u64;
+        if !written.is_empty()
+            && self.reserve(node, end).is_ok()
+            && let Ok(file) = self.file_mut(node)
+        {
+            file.write(position, &[io::IoSlice::new(written)]);
+            self.fired.add(FaultKind::ShortWrite);
+        }
+    }
+
+    /// A sync of a file that fails.
+    pub(super) fn fail_sync(&mut self, node: NodeId) -> io::Result<()> {
+        let mut choices = self.choices.clone();
+        self.file_mut(node)?.fail_sync(&mut choices);
+        self.choices = choices;
+        Ok(())
+    }
+
+    /// Makes the first blocks of a durable write durable and returns the rest; a write of one block is whole.
+    pub(super) fn write_first_half(&mut self, write: WriteInFlight) -> WriteInFlight {
+        let half = write.data.len() / BLOCK_SIZE_BYTES / 2 * BLOCK_SIZE_BYTES;
+        if half == 0 || write.settles.is_none() {
+            return write;
+        }
+        self.fired.add(FaultKind::ShortWrite);
+        if let Node::File(file) = &mut self.nodes[write.node] {
+            file.write_durable(write.position, &write.data[..half], || true);
+        }
+        WriteInFlight {
+            position: write.position + half as u64,
+            data: write.data.slice(half..),
+            ..write
+        }
+    }
+
+    /// Ends a durable write as `fault` wants it.
+    pub(super) fn end_write(&mut self, write: &WriteInFlight, fault: Option<Fault>) -> io::Result<()> {
+        match fault {
+            None | Some(Fault::ShortWrite) => self.arrive(write),
+            Some(Fault::LostFlush) => {
+                self.file_mut(write.node)?
+                    .forget_write(write.position, &write.data);
+                self.fired.add(FaultKind::LostFlush);
+                Ok(())
+            }
+            Some(Fault::MisplacedWrite) => {
+                self.file_mut(write.node)?
+                    .forget_write(write.position, &write.data);
+                self.write_elsewhere(write.node, write.position, &write.data);
+                Ok(())
+            }
+            Some(fault @ (Fault::WriteError | Fault::Enospc)) => {
+                self.tear(write);
+                Err(self.refuse(fault, FaultKind::WriteError))
+            }
+            Some(Fault::TornWrite | Fault::PowerCut) => {
+                self.tear(write);
+                self.powered = false;
+                Err(power_cut())
+            }
+        }
+    }
+
     /// Ends a direct write as it should end.
     pub(super) fn arrive(&mut self, write: &WriteInFlight) -> io::Result<()> {
         let file = self.file_mut(write.node)?;
         let Some(settles) = &write.settles else {
-            file.write(write.position, &[io::IoSlice::new(&write.data)]);
+            file.write_past_cache(write.position, &write.data);
             self.unsynced.insert(write.node);
             return Ok(());
         };
@@ -248,6 +370,8 @@ impl Machine {
     pub(super) fn after_power_cut(&self, seed: u64, survival: &mut Survival<'_>) -> Machine {
         let mut image = Machine::new(seed);
         image.capacity_bytes = self.capacity_bytes;
+        image.slow = self.slow;
+        image.fired.add(FaultKind::PowerCut);
         self.copy_folder(ROOT, ROOT, &mut image, survival);
         image
     }
@@ -257,6 +381,9 @@ impl Machine {
             return;
         };
         let mut entries = folder.after_power_cut(survival);
+        if entries != *folder.entries() {
+            image.fired.add(FaultKind::LostEntry);
+        }
         for node in entries.values_mut() {
             let source = *node;
             *node = image.nodes.len();
@@ -266,10 +393,11 @@ impl Machine {
                     self.copy_folder(source, *node, image, survival);
                 }
                 Node::File(file) => {
-                    let mut file = file.after_power_cut(survival);
+                    let mut file = file.after_power_cut(survival, &mut image.fired);
                     for write in self.in_flight.iter().filter(|write| write.node == source) {
                         let percent = survival.percent();
                         file.write_durable(write.position, &write.data, || survival.chance(percent));
+                        image.fired.add(FaultKind::TornWrite);
                     }
                     image.used_bytes += file.allocated_bytes;
                     image.nodes.push(Node::File(file));
@@ -285,34 +413,61 @@ impl Machine {
         image.nodes.clone_from(&self.nodes);
         image.capacity_bytes = self.capacity_bytes;
         image.used_bytes = self.used_bytes;
+        image.slow = self.slow;
+        image.fired.add(FaultKind::Kill);
         for write in &self.in_flight {
             if let Node::File(file) = &mut image.nodes[write.node] {
-                file.write(write.position, &[io::IoSlice::new(&write.data)]);
+                file.write_past_cache(write.position, &write.data);
             }
         }
         image
     }
 
-    /// A hash of every durable name and byte.
-    pub(super) fn fingerprint(&self) -> u64 {
+    /// A hash of every name and byte, of those that are durable or of those that programs see.
+    pub(super) fn fingerprint(&self, visible: bool) -> u64 {
         let mut hash = std::hash::DefaultHasher::new();
-        self.hash_folder(ROOT, &mut hash);
+        self.hash_folder(ROOT, visible, &mut hash);
         hash.finish()
     }
 
-    fn hash_folder(&self, node: NodeId, hash: &mut impl Hasher) {
+    fn hash_folder(&self, node: NodeId, visible: bool, hash: &mut impl Hasher) {
         let Node::Folder(folder) = &self.nodes[node] else {
             return;
         };
-        for (name, child) in folder.durable_entries() {
+        let entries = if visible {
+            folder.entries()
+        } else {
+            folder.durable_entries()
+        };
+        for (name, child) in entries {
             hash.write_usize(name.len());
             hash.write(name.as_bytes());
             match &self.nodes[*child] {
-                Node::Folder(_) => self.hash_folder(*child, hash),
+                Node::Folder(_) => self.hash_folder(*child, visible, hash),
+                Node::File(file) if visible => file.visible().hash_into(hash),
                 Node::File(file) => file.durable().hash_into(hash),
             }
         }
         hash.write_u8(0xff);
+    }
+
+    /// All files that have a name, with their paths, in order.
+    pub(super) fn files(&self) -> Vec<(PathBuf, NodeId)> {
+        let mut found = Vec::new();
+        let mut folders = vec![(PathBuf::from("/"), ROOT)];
+        while let Some((path, node)) = folders.pop() {
+            let Node::Folder(folder) = &self.nodes[node] else {
+                continue;
+            };
+            for (name, child) in folder.entries() {
+                let path = path.join(name);
+                match &self.nodes[*child] {
+                    Node::Folder(_) => folders.push((path, *child)),
+                    Node::File(_) => found.push((path, *child)),
+                }
+            }
+        }
+        found
     }
 }
 

@@ -10,11 +10,16 @@
 //! - the entry changes of a folder since its last `sync_dir` survive as a prefix in their order;
 //! - the sectors of a durable write that was submitted and has not completed are there or not.
 //!
+//! Beside what the contract allows there are faults on demand: at one operation ([`Fault`]), at one read
+//! ([`ReadFault`]), or in content at rest ([`Damage`]). All that happen are counted ([`FaultCounts`]).
+//!
 //! Nothing here reads the time or starts a thread; one seed and one sequence of calls give the same bytes.
 
 mod clock;
 mod content;
+mod damage;
 mod disk;
+mod fault;
 mod file;
 mod folder;
 mod machine;
@@ -24,7 +29,8 @@ mod tests;
 mod writer;
 
 pub use clock::SimulatedClock;
-pub use disk::{Fault, SimulatedDisk};
+pub use disk::SimulatedDisk;
+pub use fault::{Damage, Fault, FaultCounts, FaultKind, ReadFault};
 pub use random::SimulatedRandom;
 
 /// What a disk writes whole or not at all.

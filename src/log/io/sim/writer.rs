@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::Fault;
 use super::disk::lock;
-use super::machine::{Machine, NodeId, WriteInFlight, power_cut, storage_full, write_error};
+use super::fault::{Fault, FaultKind};
+use super::machine::{Machine, NodeId, WriteInFlight, power_cut};
 use crate::log::io::{BLOCK_SIZE_BYTES, Completion, DurableWriter, FileSlot, WritePath};
 
 /// Durable writes on a simulated disk; dropping it ends the writes in flight.
@@ -88,16 +88,18 @@ impl SimulatedWriter {
             settles: is_synced.then(|| machine.unsynced.clone()),
         };
         match fault {
-            None => {
-                machine.in_flight.push(write);
-                Ok(())
+            Some(fault @ (Fault::WriteError | Fault::Enospc)) => {
+                Err(machine.refuse(fault, FaultKind::WriteError))
             }
-            Some(Fault::WriteError) => Err(write_error()),
-            Some(Fault::Enospc) => Err(storage_full()),
             Some(Fault::TornWrite | Fault::PowerCut) => {
                 machine.tear(&write);
                 machine.powered = false;
                 Err(power_cut())
+            }
+            // What is silent happens at the completion.
+            None | Some(Fault::MisplacedWrite | Fault::LostFlush | Fault::ShortWrite) => {
+                machine.in_flight.push(write);
+                Ok(())
             }
         }
     }
@@ -158,27 +160,33 @@ impl DurableWriter for SimulatedWriter {
                 "no durable write is in flight",
             ));
         }
-        let ended = 1 + machine.choices.below(in_flight);
+        let ended = if machine.slow {
+            if in_flight > 1 {
+                machine.fired.add(FaultKind::SlowDisk);
+            }
+            1
+        } else {
+            1 + machine.choices.below(in_flight)
+        };
         for remaining in (in_flight - ended + 1..=in_flight).rev() {
-            let fault = machine.begin()?;
+            let mut fault = machine.begin()?;
             let chosen = machine.choices.below(remaining);
-            let write = take_write(&mut machine, self.id, chosen);
-            let result = match fault {
-                None => machine.arrive(&write),
-                Some(Fault::WriteError | Fault::Enospc) => {
-                    machine.tear(&write);
-                    Err(if fault == Some(Fault::Enospc) {
-                        storage_full()
-                    } else {
-                        write_error()
-                    })
-                }
-                Some(Fault::TornWrite | Fault::PowerCut) => {
-                    machine.tear(&write);
-                    machine.powered = false;
-                    return Err(power_cut());
-                }
-            };
+            let mut write = take_write(&mut machine, self.id, chosen);
+            if fault == Some(Fault::ShortWrite) {
+                // The rest is re-issued: another operation, which may fail.
+                write = machine.write_first_half(write);
+                fault = match machine.begin() {
+                    Ok(fault) => fault,
+                    Err(error) => {
+                        machine.in_flight.push(write);
+                        return Err(error);
+                    }
+                };
+            }
+            let result = machine.end_write(&write, fault);
+            if !machine.powered {
+                return Err(power_cut());
+            }
             completions.push(Completion {
                 token: write.token,
                 result,
