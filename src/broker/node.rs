@@ -84,6 +84,13 @@ impl Node {
         }
     }
 
+    /// Whether another part of this process depends on the topic, so that clients may not take from it.
+    pub(super) fn is_in_use(&self, topic: &str) -> bool {
+        let config = &self.config;
+        let mut in_use = config.read_only_topics.iter().chain(&config.kept_topics);
+        in_use.any(|name| name == topic)
+    }
+
     /// The cluster's id on the wire.
     pub(super) fn cluster_id(&self) -> StrBytes {
         StrBytes::from(self.state.cluster_id.as_str())

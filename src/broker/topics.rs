@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::internal_topic;
-use crate::log::{Log, Topic, TopicError, TopicId, TopicSpec};
+use crate::log::{Log, PARTITIONS_PER_TOPIC_MAX, Topic, TopicError, TopicId, TopicSpec};
 
 /// A view of the log's topics.
 #[derive(Debug)]
@@ -15,9 +15,11 @@ pub(super) struct Topics {
     partitions_max: usize,
     /// Names by id, as last seen; the log has the truth.
     names: RwLock<HashMap<TopicId, String>>,
+    /// Held by who changes a topic's configurations after looking at them.
+    altering: tokio::sync::Mutex<()>,
 }
 
-/// Why a topic was not created or deleted.
+/// Why a topic was not created, changed or deleted.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TopicChangeError {
     /// The log refused.
@@ -44,6 +46,7 @@ impl Topics {
             log,
             partitions_max,
             names: RwLock::default(),
+            altering: tokio::sync::Mutex::default(),
         }
     }
 
@@ -108,19 +111,57 @@ impl Topics {
         let spec = TopicSpec { partitions, configs };
         let limit = self.partitions_max;
         let create = move || {
-            let existing: usize = log.topics().iter().map(|topic| topic.partitions.len()).sum();
-            let asked = spec.partitions;
-            if existing.saturating_add(asked as usize) > limit {
-                return Err(TopicChangeError::TooManyPartitions {
-                    existing,
-                    asked,
-                    limit,
-                });
-            }
+            check_partitions(&log, spec.partitions, limit)?;
             Ok(log.create_topic(&name, &spec)?)
         };
         let created = tokio::task::spawn_blocking(create).await;
         created.map_err(|_| TopicChangeError::Cancelled)?
+    }
+
+    /// Waits until nobody else changes configurations, for as long as the guard lives.
+    pub(super) async fn altering(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.altering.lock().await
+    }
+
+    /// Replaces the configurations of a topic; durable when this returns.
+    pub(super) async fn alter(
+        &self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+    ) -> Result<(), TopicChangeError> {
+        let log = self.log.clone();
+        let name = name.to_owned();
+        let altered = tokio::task::spawn_blocking(move || log.alter_topic(&name, configs)).await;
+        altered.map_err(|_| TopicChangeError::Cancelled)??;
+        Ok(())
+    }
+
+    /// Gives a topic `added` more partitions, `count` in all; durable when this returns. Or only tells whether that
+    /// is possible.
+    pub(super) async fn add_partitions(
+        &self,
+        name: &str,
+        count: usize,
+        added: usize,
+        validate_only: bool,
+    ) -> Result<(), TopicChangeError> {
+        let log = self.log.clone();
+        let name = name.to_owned();
+        let limit = self.partitions_max;
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let add = move || {
+            check_partitions(&log, u32::try_from(added).unwrap_or(u32::MAX), limit)?;
+            if count > PARTITIONS_PER_TOPIC_MAX {
+                let limit = PARTITIONS_PER_TOPIC_MAX;
+                return Err(TopicError::PartitionCount { found: count, limit }.into());
+            }
+            if !validate_only {
+                log.add_partitions(&name, count)?;
+            }
+            Ok(())
+        };
+        let added = tokio::task::spawn_blocking(add).await;
+        added.map_err(|_| TopicChangeError::Cancelled)?
     }
 
     /// Deletes a topic; durable when this returns.
@@ -130,6 +171,19 @@ impl Topics {
         let deleted = tokio::task::spawn_blocking(move || log.delete_topic(&name)).await;
         Ok(deleted.map_err(|_| TopicChangeError::Cancelled)??)
     }
+}
+
+/// Refuses `asked` more partitions if all topics together would have more than `limit`.
+fn check_partitions(log: &Log, asked: u32, limit: usize) -> Result<(), TopicChangeError> {
+    let existing: usize = log.topics().iter().map(|topic| topic.partitions.len()).sum();
+    if existing.saturating_add(asked as usize) > limit {
+        return Err(TopicChangeError::TooManyPartitions {
+            existing,
+            asked,
+            limit,
+        });
+    }
+    Ok(())
 }
 
 /// Whether Kafka allows the name for a topic.

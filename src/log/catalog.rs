@@ -3,21 +3,29 @@
 //! A record's key is the topic's name. Its value is `version u8 = 1, topic id 16 bytes, partition count u32,
 //! partition ids u32 each, config count u32, then name and value of each with a u32 length before`. A record
 //! without a value deletes the topic.
+//!
+//! The record with the key [`LAST_PARTITION_KEY`], which no topic can have, has the largest partition number that was
+//! ever used as a u32: compaction removes the records of deleted topics, and numbers are never used again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::{Buf, BufMut, Bytes};
 
 use super::batch::{self, BatchBuilder, BatchError, Record};
+use super::topic_policy::TopicPolicy;
 use super::{PartitionId, Timestamp, TopicId};
 
 /// The partition that holds the catalog's records.
 pub const METADATA_PARTITION: PartitionId = PartitionId(0);
 /// Most partitions of one topic. 10,000: the design's target for one machine.
 pub const PARTITIONS_PER_TOPIC_MAX: u32 = 10_000;
+/// Size of a segment of the catalog. 4 MiB: some ten thousand changes of topics, folded at start in moments.
+const SEGMENT_SIZE_MAX_BYTES: u64 = 4 * 1024 * 1024;
 /// Longest topic name, as in Kafka.
 const NAME_LENGTH_MAX: usize = 249;
 const VALUE_VERSION: u8 = 1;
+/// The key of the record that remembers partition numbers.
+const LAST_PARTITION_KEY: &[u8] = b":last-partition";
 
 /// A topic as it is logged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +52,13 @@ impl Catalog {
     pub fn apply(&mut self, batch: &Bytes) -> Result<(), CatalogError> {
         for record in batch::records(batch)? {
             let record = record?;
+            if record.key == Some(LAST_PARTITION_KEY) {
+                let offset = record.offset.0;
+                let number = record.value.and_then(|value| value.try_into().ok());
+                let number = number.ok_or(CatalogError::Value { offset })?;
+                self.last_partition = self.last_partition.max(u32::from_le_bytes(number));
+                continue;
+            }
             let name = record
                 .key
                 .and_then(|key| std::str::from_utf8(key).ok())
@@ -75,31 +90,53 @@ impl Catalog {
     }
 }
 
-/// The batch that logs one topic, or its deletion.
-pub fn encode(name: &str, topic: Option<&TopicRecord>, now: Timestamp) -> Result<Bytes, BatchError> {
-    let value = topic.map(|topic| {
-        let mut value = Vec::new();
-        value.put_u8(VALUE_VERSION);
-        value.put_slice(&topic.id.0);
-        value.put_u32_le(topic.partitions.len() as u32);
-        for partition in &topic.partitions {
-            value.put_u32_le(partition.0);
-        }
-        value.put_u32_le(topic.configs.len() as u32);
-        for text in topic.configs.iter().flat_map(|(name, value)| [name, value]) {
-            value.put_u32_le(text.len() as u32);
-            value.put_slice(text.as_bytes());
-        }
-        value
-    });
+/// The batch that logs one topic.
+pub fn encode(name: &str, topic: &TopicRecord, now: Timestamp) -> Result<Bytes, BatchError> {
+    let mut value = Vec::new();
+    value.put_u8(VALUE_VERSION);
+    value.put_slice(&topic.id.0);
+    value.put_u32_le(topic.partitions.len() as u32);
+    for partition in &topic.partitions {
+        value.put_u32_le(partition.0);
+    }
+    value.put_u32_le(topic.configs.len() as u32);
+    for text in topic.configs.iter().flat_map(|(name, value)| [name, value]) {
+        value.put_u32_le(text.len() as u32);
+        value.put_slice(text.as_bytes());
+    }
+    batch_of(&[(name.as_bytes(), Some(&value))], now)
+}
+
+/// The batch that logs the deletion of a topic, and the largest partition number that was ever used: it may have been
+/// that topic's.
+pub fn encode_deletion(name: &str, last_partition: u32, now: Timestamp) -> Result<Bytes, BatchError> {
+    let number = last_partition.to_le_bytes();
+    batch_of(
+        &[(name.as_bytes(), None), (LAST_PARTITION_KEY, Some(&number))],
+        now,
+    )
+}
+
+/// How the catalog is kept: compacted, in small segments, since only closed ones are compacted.
+pub fn policy() -> TopicPolicy {
+    TopicPolicy {
+        deletes: false,
+        compacts: true,
+        segment_size_max_bytes: Some(SEGMENT_SIZE_MAX_BYTES),
+        ..TopicPolicy::default()
+    }
+}
+
+fn batch_of(records: &[(&[u8], Option<&[u8]>)], now: Timestamp) -> Result<Bytes, BatchError> {
     let mut builder = BatchBuilder::new(now);
-    let record = Record {
-        timestamp: now,
-        key: Some(name.as_bytes()),
-        value: value.as_deref(),
-        headers: &[],
-    };
-    builder.push(&record)?;
+    for (key, value) in records {
+        builder.push(&Record {
+            timestamp: now,
+            key: Some(key),
+            value: *value,
+            headers: &[],
+        })?;
+    }
     Ok(builder.finish())
 }
 
@@ -177,12 +214,12 @@ mod tests {
     fn topics_come_and_go_and_numbers_are_never_used_again() {
         let mut catalog = Catalog::default();
         catalog
-            .apply(&encode("orders", Some(&topic()), Timestamp(1)).unwrap())
+            .apply(&encode("orders", &topic(), Timestamp(1)).unwrap())
             .unwrap();
         assert_eq!(catalog.topics, BTreeMap::from([("orders".to_owned(), topic())]));
         assert_eq!(catalog.partitions(), BTreeSet::from([0, 3, 4].map(PartitionId)));
         catalog
-            .apply(&encode("orders", None, Timestamp(2)).unwrap())
+            .apply(&encode_deletion("orders", 4, Timestamp(2)).unwrap())
             .unwrap();
         assert_eq!(
             catalog,
@@ -191,6 +228,19 @@ mod tests {
                 last_partition: 4
             }
         );
+    }
+
+    #[test]
+    fn the_largest_number_is_remembered_without_the_topic_that_had_it() {
+        let mut catalog = Catalog::default();
+        catalog
+            .apply(&encode_deletion("gone", 9, Timestamp(1)).unwrap())
+            .unwrap();
+        catalog
+            .apply(&encode("orders", &topic(), Timestamp(2)).unwrap())
+            .unwrap();
+        assert_eq!((catalog.last_partition, catalog.topics.len()), (9, 1));
+        assert!(!is_valid_name(std::str::from_utf8(LAST_PARTITION_KEY).unwrap()));
     }
 
     #[test]
@@ -205,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_cut_value_is_refused() {
-        let batch = encode("t", Some(&topic()), Timestamp(1)).unwrap();
+        let batch = encode("t", &topic(), Timestamp(1)).unwrap();
         let value = batch::records(&batch)
             .unwrap()
             .next()

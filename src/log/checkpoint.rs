@@ -1,9 +1,9 @@
 //! The checkpoint: how far every partition is durable in its segments, without the journal.
 //!
 //! ```text
-//! magic u32 "DBC1" | length u32 of the body | CRC u32 of the body | body
+//! magic u32 "DBC2" | length u32 of the body | CRC u32 of the body | body
 //! body: store u64, number u64, incarnation u64, LSN u64, partition count u32, then per partition
-//!       id u32, log start u64, segment u64, position u64, next offset u64, producers
+//!       id u32, log start u64, cleaned u64, segment u64, position u64, next offset u64, producers
 //! ```
 //!
 //! Two files are written in turn, in place, so that a torn write leaves the other one. The checkpoint is
@@ -23,7 +23,7 @@ use super::producers::ProducerTable;
 use super::segment::FlushedPosition;
 use super::{Offset, PartitionId, StoreId};
 
-const MAGIC: u32 = u32::from_le_bytes(*b"DBC1");
+const MAGIC: u32 = u32::from_le_bytes(*b"DBC2");
 const HEADER_SIZE_BYTES: usize = 12;
 const WRITE: &str = "write";
 
@@ -35,6 +35,8 @@ pub const CHECKPOINT_FILES: [&str; 2] = ["checkpoint.0", "checkpoint.1"];
 pub struct PartitionCheckpoint {
     /// First readable offset.
     pub log_start: Offset,
+    /// Below this offset everything was compacted.
+    pub cleaned: Offset,
     /// End of the partition's segments.
     pub flushed: FlushedPosition,
     /// The partition's producers at that end.
@@ -65,6 +67,7 @@ impl Checkpoint {
         for (id, partition) in &self.partitions {
             bytes.put_u32_le(id.0);
             bytes.put_u64_le(partition.log_start.0);
+            bytes.put_u64_le(partition.cleaned.0);
             bytes.put_u64_le(partition.flushed.segment.0);
             bytes.put_u64_le(partition.flushed.position);
             bytes.put_u64_le(partition.flushed.next_offset.0);
@@ -109,6 +112,7 @@ impl Checkpoint {
             let id = PartitionId(body.try_get_u32_le().ok()?);
             let partition = PartitionCheckpoint {
                 log_start: Offset(body.try_get_u64_le().ok()?),
+                cleaned: Offset(body.try_get_u64_le().ok()?),
                 flushed: FlushedPosition {
                     segment: Offset(body.try_get_u64_le().ok()?),
                     position: body.try_get_u64_le().ok()?,
@@ -254,6 +258,7 @@ mod tests {
         };
         let partition = PartitionCheckpoint {
             log_start: Offset(1),
+            cleaned: Offset(6),
             flushed,
             producers: ProducerTable::default(),
         };

@@ -74,6 +74,9 @@ pub struct Core {
     has_threads: bool,
     pub(super) journal_bell: Bell,
     pub(super) flusher_bell: Bell,
+    /// Held for a pass of the cleaner, across I/O: no append takes it.
+    pub(super) cleaner: Mutex<()>,
+    pub(super) cleaner_bell: Bell,
     pub(super) is_closing: AtomicBool,
     /// Released when the log is closed or the process ends.
     pub(super) lock: Mutex<Option<Box<dyn Lock>>>,
@@ -138,6 +141,8 @@ impl Core {
             has_threads: parts.has_threads,
             journal_bell: Bell::default(),
             flusher_bell: Bell::default(),
+            cleaner: Mutex::default(),
+            cleaner_bell: Bell::default(),
             is_closing: AtomicBool::new(false),
             lock: Mutex::new(Some(parts.lock)),
         }
@@ -393,10 +398,12 @@ impl Core {
     }
 
     fn reap(&self, writer: &mut Writer<Arc<PartitionState>>) -> Result<(), LogFailed> {
-        let mut published_bytes = 0;
+        let (mut published_bytes, mut starts_moved) = (0, false);
         let reaped = writer.reap(|partition, change| {
-            if let Change::Append(batch) = &change {
-                published_bytes += batch.bytes.len();
+            match &change {
+                Change::Append(batch) => published_bytes += batch.bytes.len(),
+                // Once the watermark of the start has moved, files may go.
+                Change::StartMoved(_) => starts_moved = true,
             }
             if partition.publish(change) {
                 self.lock_dirty().push(partition);
@@ -405,6 +412,9 @@ impl Core {
         let durable = reaped.map_err(|error| self.fail(&error))?;
         if self.has_threads && writer.take_asks() {
             self.flusher_bell.ring();
+        }
+        if starts_moved && self.has_threads {
+            self.cleaner_bell.ring();
         }
         // The watermarks have moved before the LSN and the sequence do: who sees these sees the batches.
         self.published_lsn.store(writer.durable_lsn(), Ordering::Release);
@@ -509,10 +519,18 @@ impl Core {
         }
     }
 
+    /// Lets the next flush look at `partition`, although nothing was appended to it.
+    pub fn mark_dirty(&self, partition: &Arc<PartitionState>) {
+        if partition.mark_dirty() {
+            self.lock_dirty().push(Arc::clone(partition));
+        }
+    }
+
     /// Waits for those who were writing when the log was closed: after this, nobody writes to the folder.
     pub fn end_writing(&self) {
         drop(self.writer.lock().unwrap_or_else(PoisonError::into_inner));
         drop(self.lock_flusher());
+        drop(self.cleaner.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The state of the flusher, which deletion of topics shares.

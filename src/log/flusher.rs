@@ -135,7 +135,9 @@ impl Flusher {
                 segments.sync().map_err(segment_error)?;
             }
             let entry = self.entry(partition);
-            (entry.flushed, entry.log_start) = (segments.flushed(), partition.log_start());
+            entry.flushed = segments.flushed();
+            // The journal that holds the move may be freed behind this checkpoint.
+            (entry.log_start, entry.cleaned) = (partition.log_start(), partition.cleaned());
         }
         self.direct.open_prepared();
         match self.save(lsn + u64::from(planted::is(Bug::CheckpointAhead))) {
@@ -146,8 +148,11 @@ impl Flusher {
         self.write_anchor(lsn)?;
         for (partition, size_bytes) in written {
             if let Some(entry) = self.checkpoint.partitions.get(&partition.id()) {
-                self.retained
-                    .keep(partition, entry.flushed.next_offset, size_bytes);
+                partition.end_checkpoint(entry.flushed.segment);
+                if size_bytes > 0 {
+                    self.retained
+                        .keep(partition, entry.flushed.next_offset, size_bytes);
+                }
             }
         }
         Ok(FlushOutcome::Flushed)
@@ -218,6 +223,7 @@ impl Flusher {
             }
         }
         appended.map_err(segment_error)?;
+        partition.roll_if_asked().map_err(segment_error)?;
         Ok(batches.iter().map(|batch| batch.bytes.len()).sum())
     }
 
@@ -227,6 +233,7 @@ impl Flusher {
             .entry(partition.id())
             .or_insert_with(|| PartitionCheckpoint {
                 log_start: partition.log_start(),
+                cleaned: partition.cleaned(),
                 flushed: super::segment::FlushedPosition {
                     segment: super::Offset::ZERO,
                     position: 0,

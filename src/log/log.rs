@@ -1,10 +1,13 @@
 //! A data folder: its lock, its topics, and the threads that keep it durable.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use bytes::Bytes;
 
 use super::catalog::{self, PARTITIONS_PER_TOPIC_MAX, TopicRecord, is_valid_name};
 use super::core::Core;
@@ -13,8 +16,10 @@ use super::partition_state::PartitionState;
 use super::planted::{self, Bug};
 use super::recovery::{self, Recovered};
 use super::threads;
+use super::topic_config;
+use super::topic_policy::TopicPolicy;
 use super::{
-    Durability, LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec,
+    AppendError, LogFailed, LogOptions, Offset, Partition, PartitionId, StoreId, Topic, TopicId, TopicSpec,
 };
 
 /// A log in a data folder; cheap to clone.
@@ -78,6 +83,7 @@ impl Log {
             has_threads,
         } = recovered;
         let core = Arc::new(core);
+        core.metadata.set_policy(catalog::policy());
         for (name, record) in catalog.topics {
             let of = |id: &PartitionId| partitions.get(id).map(Arc::clone);
             let states = record.partitions.iter().filter_map(of).collect();
@@ -127,6 +133,7 @@ impl Log {
         if !(1..=limit).contains(&found) {
             return Err(TopicError::PartitionCount { found, limit });
         }
+        topic_config::check_known(&spec.configs)?;
         let core = &self.inner.core;
         let mut last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
         if self.topic(name).is_some() {
@@ -140,7 +147,7 @@ impl Log {
             partitions: (first..first + found).map(PartitionId).collect(),
             configs: spec.configs.clone(),
         };
-        self.log_topic(name, Some(&record))?;
+        self.log_topic(name, &record, false)?;
         *last_partition += found;
         let states = record
             .partitions
@@ -165,7 +172,7 @@ impl Log {
     /// Deletes a topic with its data; durable when this returns.
     pub fn delete_topic(&self, name: &str) -> Result<(), TopicError> {
         let core = &self.inner.core;
-        let _change = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
         let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
             name: name.to_owned(),
         })?;
@@ -174,7 +181,8 @@ impl Log {
                 let _ = core.environment.disk.remove_dir_all(partition.state.folder());
             }
         }
-        self.log_topic(name, None)?;
+        let batch = catalog::encode_deletion(name, *last_partition, core.environment.clock.now());
+        self.log_change(batch.map_err(AppendError::Corrupt)?, true)?;
         // Large writes that the journal names go with the files: the deletion must be sure to be found behind them.
         if !core.claim()? {
             core.free_journal()?;
@@ -221,6 +229,60 @@ impl Log {
             .collect()
     }
 
+    /// Gives a topic other configurations, which hold from now on; durable when this returns.
+    ///
+    /// `configs` replaces all that the topic had. Handles from before keep the old [`Topic::configs`] and follow the
+    /// new ones.
+    pub fn alter_topic(
+        &self,
+        name: &str,
+        configs: BTreeMap<String, String>,
+    ) -> Result<Arc<Topic>, TopicError> {
+        topic_config::check_known(&configs)?;
+        let core = &self.inner.core;
+        let _change = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
+            name: name.to_owned(),
+        })?;
+        let record = TopicRecord {
+            configs,
+            ..topic.record()
+        };
+        self.log_topic(name, &record, true)?;
+        Ok(insert_topic(core, name, record, topic.states()))
+    }
+
+    /// Gives a topic more partitions, `count` in all; durable when this returns.
+    ///
+    /// # Errors
+    /// [`TopicError::PartitionCount`] when the topic has as many, or the limit does not allow it.
+    pub fn add_partitions(&self, name: &str, count: u32) -> Result<Arc<Topic>, TopicError> {
+        let core = &self.inner.core;
+        let mut last_partition = core.last_partition.lock().unwrap_or_else(PoisonError::into_inner);
+        let topic = self.topic(name).ok_or_else(|| TopicError::Unknown {
+            name: name.to_owned(),
+        })?;
+        let (found, limit) = (count, PARTITIONS_PER_TOPIC_MAX);
+        let existing = topic.partitions.len() as u32;
+        if count <= existing || count > limit {
+            return Err(TopicError::PartitionCount { found, limit });
+        }
+        let first = *last_partition + 1;
+        let added: Vec<_> = (first..first + (count - existing)).map(PartitionId).collect();
+        let mut record = topic.record();
+        record.partitions.extend(&added);
+        self.log_topic(name, &record, false)?;
+        *last_partition += count - existing;
+        let mut states = topic.states();
+        states.extend(added.into_iter().map(|id| Arc::new(core.empty_partition(id))));
+        Ok(insert_topic(core, name, record, states))
+    }
+
+    /// One pass of retention and compaction over every topic, beside the passes that the log makes by itself.
+    pub fn clean(&self) -> Result<(), LogFailed> {
+        self.inner.core.clean()
+    }
+
     /// Moves every tail into its segments and frees the journal; nothing is more durable for it.
     pub fn flush(&self) -> Result<(), LogFailed> {
         let core = &self.inner.core;
@@ -248,17 +310,21 @@ impl Log {
         }
     }
 
-    fn log_topic(&self, name: &str, record: Option<&TopicRecord>) -> Result<Offset, TopicError> {
+    /// Deleting a topic, or keeping less of it, is how a full disk becomes free: that `uses_reserve`.
+    fn log_topic(&self, name: &str, record: &TopicRecord, uses_reserve: bool) -> Result<(), TopicError> {
+        let batch = catalog::encode(name, record, self.inner.core.environment.clock.now());
+        self.log_change(batch.map_err(AppendError::Corrupt)?, uses_reserve)
+    }
+
+    fn log_change(&self, batch: Bytes, uses_reserve: bool) -> Result<(), TopicError> {
         let core = &self.inner.core;
-        let batch = catalog::encode(name, record, core.environment.clock.now());
-        let batch = batch.map_err(super::AppendError::Corrupt)?;
         let metadata = Partition {
             core: Arc::clone(core),
             state: Arc::clone(&core.metadata),
-            // Deleting a topic is how a full disk becomes free.
-            uses_reserve: record.is_none(),
+            uses_reserve,
         };
-        Ok(metadata.append(batch)?.wait()?)
+        metadata.append(batch)?.wait()?;
+        Ok(())
     }
 }
 
@@ -268,17 +334,14 @@ fn insert_topic(
     record: TopicRecord,
     states: Vec<Arc<PartitionState>>,
 ) -> Arc<Topic> {
-    let durability = match record.configs.get(DURABILITY_CONFIG).map(String::as_str) {
-        Some("os") => Durability::Os,
-        _ => Durability::Fsync,
-    };
-    let of = |state: Arc<PartitionState>| {
-        state.set_durability(durability);
-        Partition {
-            core: Arc::clone(core),
-            state,
-            uses_reserve: false,
-        }
+    let policy = TopicPolicy::of(&record.configs);
+    for state in &states {
+        state.set_policy(policy);
+    }
+    let of = |state| Partition {
+        core: Arc::clone(core),
+        state,
+        uses_reserve: false,
     };
     let partitions = states.into_iter().map(of).collect();
     let topic = Arc::new(Topic {
@@ -292,9 +355,6 @@ fn insert_topic(
     topic
 }
 
-/// The topic's configuration that names its [`Durability`]: `fsync` or `os`.
-const DURABILITY_CONFIG: &str = "durability";
-
 /// Why a log ends that nothing went wrong with.
 pub(super) const CLOSED: &str = "the log was closed";
 
@@ -305,6 +365,7 @@ impl Inner {
         }
         self.core.journal_bell.ring();
         self.core.flusher_bell.ring();
+        self.core.cleaner_bell.ring();
         for thread in self
             .threads
             .lock()
@@ -491,6 +552,9 @@ pub enum TopicError {
         /// The limit.
         limit: u32,
     },
+    /// A configuration is not legal.
+    #[error(transparent)]
+    Config(#[from] topic_config::ConfigError),
     /// The change could not be logged.
     #[error("topic change was not logged")]
     Append(#[from] super::AppendError),

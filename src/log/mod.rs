@@ -126,6 +126,8 @@ mod anchor;
 mod bell;
 mod catalog;
 mod checkpoint;
+mod cleaner;
+mod compaction;
 mod core;
 mod direct;
 mod extent_reader;
@@ -149,11 +151,14 @@ mod producers;
 mod reader;
 mod recovery;
 mod retained;
+mod retention;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 mod tail;
 mod threads;
 mod topic;
+pub mod topic_config;
+mod topic_policy;
 mod unsealed;
 
 pub use anchor::AnchorError;
@@ -163,9 +168,11 @@ pub use ids::{Durability, Offset, PartitionId, StoreId, Timestamp, TopicId};
 pub use journal::JournalError;
 pub use log::{Log, LogStatus, OpenError, TopicError};
 pub use options::{
-    BATCH_SIZE_MAX_BYTES, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL, FLUSH_SIZE_BYTES,
-    JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES, TAIL_RETAINED_MAX_BYTES,
+    BATCH_SIZE_MAX_BYTES, CLEANER_INTERVAL, EXTENT_SIZE_LIMIT_BYTES, EXTENT_SIZE_MIN_BYTES, FLUSH_INTERVAL,
+    FLUSH_SIZE_BYTES, JOURNAL_FILE_SIZE_BYTES, LogOptions, OS_SYNC_INTERVAL, SEGMENT_SIZE_MAX_BYTES,
+    TAIL_RETAINED_MAX_BYTES,
 };
 pub use partition::{Append, AppendError, LogFailed, Partition, ReadError};
 pub use reader::{Follower, Reader, ReaderError, RecordStream};
 pub use topic::{Topic, TopicSpec};
+pub use topic_policy::TopicPolicy;

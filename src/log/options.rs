@@ -36,6 +36,10 @@ pub const TAIL_RETAINED_MAX_BYTES: usize = 64 * 1024 * 1024;
 /// How long a batch stays unflushed by default when little is written.
 pub const FLUSH_INTERVAL: Duration = Duration::from_secs(2);
 
+/// How often retention and compaction look at every partition by default, as in Kafka
+/// (`log.retention.check.interval.ms`).
+pub const CLEANER_INTERVAL: Duration = Duration::from_mins(5);
+
 const _: () = assert!(file_size_min_bytes(BATCH_SIZE_MAX_BYTES) < JOURNAL_FILE_SIZE_BYTES);
 const _: () = assert!((BATCH_SIZE_MAX_BYTES as u64) < SEGMENT_SIZE_MAX_BYTES);
 
@@ -63,6 +67,8 @@ pub struct LogOptions {
     pub flush_size_bytes: usize,
     /// Longest time that a batch stays unflushed.
     pub flush_interval: Duration,
+    /// How often retention and compaction look at every partition.
+    pub cleaner_interval: Duration,
     /// Flushed bytes that stay in memory while anything is appended.
     pub tail_retained_max_bytes: usize,
     /// Opens a log that ends before what is known to have been durable: acknowledged records are lost then.
@@ -80,6 +86,7 @@ impl Default for LogOptions {
             extent_size_min_bytes: EXTENT_SIZE_MIN_BYTES,
             flush_size_bytes: FLUSH_SIZE_BYTES,
             flush_interval: FLUSH_INTERVAL,
+            cleaner_interval: CLEANER_INTERVAL,
             tail_retained_max_bytes: TAIL_RETAINED_MAX_BYTES,
             accept_lost_writes: false,
         }

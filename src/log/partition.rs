@@ -81,16 +81,24 @@ impl Partition {
         })
     }
 
-    /// Gives up the records below `offset`; durable when this returns. Nothing happens if they are gone already.
+    /// Deletes the records below `offset`: resolves, to the first readable offset, once nobody will ever read
+    /// them again. Their files are removed soon after.
+    ///
+    /// An offset below the first readable one deletes nothing. One above the high watermark deletes records that
+    /// are on their way, once they are durable.
     ///
     /// # Errors
-    /// [`AppendError::UnexpectedEnd`] for an offset behind the last record.
-    pub fn delete_records_before(&self, offset: Offset) -> Result<(), AppendError> {
-        self.core.check_running()?;
-        if let Some(sequence) = self.state.enqueue_start(self.core.queue(), offset)? {
-            self.core.commit_until(sequence)?;
-        }
-        Ok(())
+    /// [`AppendError::UnexpectedEnd`] for an offset behind the last record; others when the log cannot take the
+    /// deletion.
+    pub fn delete_records_before(&self, offset: Offset) -> Result<Append, AppendError> {
+        let sequence = self.core.enqueue_start(&self.state, offset)?;
+        Ok(Append {
+            core: Arc::clone(&self.core),
+            sequence,
+            base_offset: offset.max(self.log_start()),
+            ended: false,
+            registered: None,
+        })
     }
 
     /// The offset of the first readable record.
@@ -126,7 +134,16 @@ impl Partition {
     ///
     /// The caller looks for the exact record inside (it may be compressed).
     pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
-        self.state.batch_at_time(timestamp)
+        self.state.batch_at_time(timestamp, self.log_start())
+    }
+
+    /// Like [`Partition::batch_at_time`], of the batches that end above `offset`.
+    pub fn batch_at_time_above(
+        &self,
+        timestamp: Timestamp,
+        offset: Offset,
+    ) -> Result<Option<Bytes>, ReadError> {
+        self.state.batch_at_time(timestamp, offset.max(self.log_start()))
     }
 
     /// The batch with the largest timestamp of the partition (the earliest of several).

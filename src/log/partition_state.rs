@@ -17,9 +17,10 @@ use super::planted::{self, Bug};
 use super::producers::{ProducerTable, Verdict};
 use super::segment::{Cursor, FlushedPosition, SegmentError, SegmentPlace, Segments};
 use super::tail::Tail;
+use super::topic_policy::TopicPolicy;
 use super::{AppendError, Durability, Offset, PartitionId, ReadError, Timestamp};
 
-/// One partition. Its offsets are ordered: log start <= flushed <= high watermark <= end.
+/// One partition. Its offsets are ordered: log start and flushed <= high watermark <= end.
 #[derive(Debug)]
 pub struct PartitionState {
     place: SegmentPlace,
@@ -27,7 +28,18 @@ pub struct PartitionState {
     flushed_at_open: Option<FlushedPosition>,
     /// The producers that a scan of the segments found, where there was no checkpoint.
     scanned_producers: ProducerTable,
+    /// Moves up only, and only once the move is durable.
     log_start: AtomicU64,
+    policy: RwLock<Arc<TopicPolicy>>,
+    /// Base offset of the last segment by the newest checkpoint on the disk: the ones before it are closed for
+    /// any process that opens the log from now on.
+    checkpointed_segment: AtomicU64,
+    /// Below this offset everything was compacted.
+    cleaned: AtomicU64,
+    /// Whether a compaction failed: no other is tried before the next start.
+    is_uncompactable: AtomicBool,
+    /// Size at which a segment ends.
+    segment_size_max_bytes: AtomicU64,
     end: Mutex<End>,
     high_watermark: AtomicU64,
     /// The segment that large writes go to directly, once the flusher has prepared it.
@@ -48,6 +60,8 @@ pub struct PartitionState {
 struct End {
     next_offset: Offset,
     cursor: Cursor,
+    /// Where the last segment is to end, although nothing is appended behind.
+    rolls_at: Option<Offset>,
     /// The log start that was last asked for.
     log_start: Offset,
     producers: ProducerTable,
@@ -92,10 +106,13 @@ impl PartitionState {
     pub fn at_checkpoint(place: SegmentPlace, checkpoint: &PartitionCheckpoint) -> PartitionState {
         let PartitionCheckpoint {
             log_start,
+            cleaned,
             flushed,
             producers,
         } = checkpoint;
-        PartitionState::new(place, *log_start, Some(*flushed), *flushed, producers.clone())
+        let state = PartitionState::new(place, *log_start, Some(*flushed), *flushed, producers.clone());
+        state.set_cleaned(*cleaned);
+        state
     }
 
     /// A partition without a checkpoint: its segments are scanned for their end and their producers.
@@ -125,14 +142,21 @@ impl PartitionState {
         end: FlushedPosition,
         producers: ProducerTable,
     ) -> PartitionState {
+        let segment_size_max_bytes = place.options.segment_size_max_bytes;
         PartitionState {
             place,
             flushed_at_open,
             scanned_producers: ProducerTable::default(),
             log_start: AtomicU64::new(log_start.0),
+            policy: RwLock::default(),
+            checkpointed_segment: AtomicU64::new(flushed_at_open.map_or(0, |end| end.segment.0)),
+            cleaned: AtomicU64::new(0),
+            is_uncompactable: AtomicBool::new(false),
+            segment_size_max_bytes: AtomicU64::new(segment_size_max_bytes),
             end: Mutex::new(End {
                 next_offset: end.next_offset,
                 cursor: Cursor::from(end),
+                rolls_at: None,
                 log_start,
                 producers,
                 deleted: false,
@@ -163,6 +187,85 @@ impl PartitionState {
     /// First readable offset.
     pub fn log_start(&self) -> Offset {
         Offset(self.log_start.load(Ordering::Acquire))
+    }
+
+    /// Moves the first readable offset up to `log_start`, which is durable; true if the partition had nothing to
+    /// flush before: the next checkpoint must know.
+    fn publish_start(&self, log_start: Offset) -> bool {
+        self.log_start.fetch_max(log_start.0, Ordering::AcqRel);
+        self.retire();
+        self.mark_dirty()
+    }
+
+    /// Gives up the segments below the log start; [`Segments::remove_retired`] removes their files. One that was
+    /// the last by the checkpoint on the disk stays, since the next start begins with it.
+    fn retire(&self) {
+        if let Some(segments) = self.segments.get() {
+            segments.retire_below(self.log_start().min(self.checkpointed_segment()));
+        }
+    }
+
+    /// What the topic's configurations ask for.
+    pub fn policy(&self) -> Arc<TopicPolicy> {
+        Arc::clone(&self.policy.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Follows other configurations from now on.
+    pub fn set_policy(&self, policy: TopicPolicy) {
+        let own = policy.segment_size_max_bytes;
+        let size_max_bytes = own.unwrap_or(self.place.options.segment_size_max_bytes);
+        self.set_durability(policy.durability);
+        *self.policy.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+        self.segment_size_max_bytes
+            .store(size_max_bytes, Ordering::Relaxed);
+        if let Some(segments) = self.segments.get() {
+            segments.set_size_max_bytes(size_max_bytes);
+        }
+    }
+
+    /// Size at which a segment ends.
+    pub fn segment_size_max_bytes(&self) -> u64 {
+        self.segment_size_max_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Base offset of the last segment by the newest checkpoint on the disk.
+    pub fn checkpointed_segment(&self) -> Offset {
+        Offset(self.checkpointed_segment.load(Ordering::Acquire))
+    }
+
+    /// Below this offset everything was compacted.
+    pub fn cleaned(&self) -> Offset {
+        Offset(self.cleaned.load(Ordering::Acquire))
+    }
+
+    /// Notes that everything below `cleaned` was compacted; the next checkpoint remembers it.
+    pub fn set_cleaned(&self, cleaned: Offset) {
+        self.cleaned.fetch_max(cleaned.0, Ordering::AcqRel);
+    }
+
+    /// Whether a compaction failed.
+    pub fn is_uncompactable(&self) -> bool {
+        self.is_uncompactable.load(Ordering::Relaxed)
+    }
+
+    /// Lets the partition be as it is until the next start.
+    pub fn set_uncompactable(&self) {
+        self.is_uncompactable.store(true, Ordering::Relaxed);
+    }
+
+    /// The idempotent producers of the partition.
+    pub fn producers(&self) -> ProducerTable {
+        lock(&self.end).producers.clone()
+    }
+
+    /// Lets the next batch begin a segment, and the last one end once it is flushed up to there.
+    pub fn roll_at_flush(&self) {
+        let mut end = lock(&self.end);
+        if end.cursor.place().position > 0 {
+            let next_offset = end.next_offset;
+            end.cursor.begin(next_offset);
+        }
+        end.rolls_at = Some(end.cursor.place().segment);
     }
 
     /// Offset behind the last durable record.
@@ -204,8 +307,12 @@ impl PartitionState {
         }
         let next_offset = base_offset.plus(header.record_count as u64);
         let mut cursor = end.cursor;
-        let segment_size_max_bytes = self.place.options.segment_size_max_bytes;
-        let place = cursor.take(base_offset, next_offset, batch.len(), segment_size_max_bytes);
+        let place = cursor.take(
+            base_offset,
+            next_offset,
+            batch.len(),
+            self.segment_size_max_bytes(),
+        );
         let change = Change::Append(StoredBatch {
             base_offset,
             next_offset,
@@ -300,10 +407,7 @@ impl PartitionState {
     pub fn publish(&self, change: Change) -> bool {
         match change {
             Change::Append(batch) => self.publish_batch(batch),
-            Change::StartMoved(log_start) => {
-                self.log_start.fetch_max(log_start.0, Ordering::AcqRel);
-                self.mark_dirty()
-            }
+            Change::StartMoved(log_start) => self.publish_start(log_start),
         }
     }
 
@@ -357,31 +461,50 @@ impl PartitionState {
             Some(slices) => Ok(slices),
             // Its files are gone, and a name that is opened now would be an error of the disk.
             None if self.is_deleted() => Err(ReadError::Deleted),
-            None => Ok(self.segments()?.read(from, max_bytes)?),
+            None => {
+                let read = self
+                    .segments()
+                    .and_then(|segments| segments.read(from, max_bytes));
+                read.map_err(|error| self.read_error(from, error))
+            }
         }
     }
 
-    /// The first batch with a timestamp at or after `timestamp`.
-    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, ReadError> {
-        if let Some(batch) = self.segments()?.batch_at_time(timestamp)? {
+    /// A segment that retention took away while it was looked for is no damage.
+    fn read_error(&self, from: Offset, error: SegmentError) -> ReadError {
+        let (log_start, high_watermark) = (self.log_start(), self.high_watermark());
+        if from < log_start {
+            return ReadError::OutOfRange {
+                offset: from,
+                log_start,
+                high_watermark,
+            };
+        }
+        error.into()
+    }
+
+    /// The first batch with a timestamp at or after `timestamp` that ends above `above`.
+    pub fn batch_at_time(&self, timestamp: Timestamp, above: Offset) -> Result<Option<Bytes>, ReadError> {
+        if let Some(batch) = self.segments()?.batch_at_time(timestamp, above)? {
             return Ok(Some(batch));
         }
         Ok(self
             .tail
             .read()
             .unwrap_or_else(PoisonError::into_inner)
-            .batch_at_time(timestamp))
+            .batch_at_time(timestamp, above))
     }
 
     /// The earliest batch with the largest timestamp.
     pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, ReadError> {
-        let flushed = self.segments()?.batch_with_max_timestamp()?;
+        let log_start = self.log_start();
+        let flushed = self.segments()?.batch_with_max_timestamp(log_start)?;
         let flushed_timestamp = flushed
             .as_ref()
             .and_then(|batch| BatchHeader::parse(batch).ok())
             .map(|header| header.max_timestamp);
         let tail = self.tail.read().unwrap_or_else(PoisonError::into_inner);
-        match tail.batch_with_max_timestamp() {
+        match tail.batch_with_max_timestamp(log_start) {
             Some(batch) if flushed_timestamp.is_none_or(|flushed| batch.max_timestamp > flushed) => {
                 Ok(Some(batch.bytes.clone()))
             }
@@ -451,8 +574,13 @@ impl PartitionState {
         }
         let _opening = lock(&self.opening_segments);
         if self.segments.get().is_none() {
-            let segments = Segments::open(self.place.clone(), self.flushed_at_open)?;
-            return Ok(self.segments.get_or_init(|| segments));
+            let mut place = self.place.clone();
+            place.options.segment_size_max_bytes = self.segment_size_max_bytes();
+            let segments = Segments::open(place, self.flushed_at_open)?;
+            let segments = self.segments.get_or_init(|| segments);
+            // Files whose removal a crash undid, and what a move left that was durable before they were opened.
+            self.retire();
+            return Ok(segments);
         }
         Ok(self
             .segments
@@ -462,6 +590,11 @@ impl PartitionState {
     /// The partition's segments, if they were needed before.
     pub fn opened_segments(&self) -> Option<&Segments> {
         self.segments.get()
+    }
+
+    /// Removes the files of segments below the log start; true if there were any.
+    pub fn remove_retired(&self) -> Result<bool, SegmentError> {
+        self.segments.get().map_or(Ok(false), Segments::remove_retired)
     }
 
     /// The batches that are not in a segment yet.
@@ -483,6 +616,30 @@ impl PartitionState {
     /// Marks the partition as having something to flush; true if it had nothing before.
     pub fn mark_dirty(&self) -> bool {
         !self.is_dirty.swap(true, Ordering::AcqRel)
+    }
+
+    /// Ends the last segment if that was asked for and everything before is flushed.
+    pub fn roll_if_asked(&self) -> Result<(), SegmentError> {
+        let Some(rolls_at) = lock(&self.end).rolls_at else {
+            return Ok(());
+        };
+        let segments = self.segments()?;
+        let flushed = segments.flushed();
+        if flushed.next_offset < rolls_at {
+            return Ok(());
+        }
+        // Behind it, a batch has begun the next segment.
+        if flushed.next_offset == rolls_at {
+            segments.roll()?;
+        }
+        lock(&self.end).rolls_at.take_if(|at| *at == rolls_at);
+        Ok(())
+    }
+
+    /// Takes note that a checkpoint on the disk names `segment` as the last one.
+    pub fn end_checkpoint(&self, segment: Offset) {
+        self.checkpointed_segment.store(segment.0, Ordering::Release);
+        self.retire();
     }
 
     /// Frees the tail below `offset`, which is durable in the segments.

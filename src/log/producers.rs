@@ -85,6 +85,13 @@ impl ProducerTable {
         })
     }
 
+    /// Whether the batch of that header is the last of its producer: with it the producer's sequence would be lost.
+    pub fn ends_with(&self, header: &BatchHeader) -> bool {
+        let producer = self.producers.get(&header.producer_id);
+        let last = producer.and_then(|producer| producer.batches.back());
+        header.has_producer() && last.is_some_and(|last| last.base_offset == header.base_offset)
+    }
+
     /// Takes in a batch that was given `base_offset`.
     pub fn apply(&mut self, header: &BatchHeader, base_offset: Offset) {
         if !header.has_producer() {

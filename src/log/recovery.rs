@@ -280,6 +280,7 @@ impl Opening<'_> {
                     *id,
                     PartitionCheckpoint {
                         log_start,
+                        cleaned: Offset::ZERO,
                         flushed,
                         producers,
                     },
@@ -577,7 +578,7 @@ mod tests {
             ..TopicSpec::default()
         };
         let topic = log.create_topic("t", &spec).unwrap();
-        let batch = super::super::catalog::encode("any", None, Timestamp(1)).unwrap();
+        let batch = super::super::catalog::encode_deletion("any", 1, Timestamp(1)).unwrap();
         topic.partitions[0].append(batch).unwrap().wait().unwrap();
         log.flush().unwrap();
         log.delete_topic("t").unwrap();

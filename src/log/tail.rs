@@ -67,15 +67,24 @@ impl Tail {
         Some(found)
     }
 
-    /// The first batch with a timestamp at or after `timestamp`.
-    pub fn batch_at_time(&self, timestamp: Timestamp) -> Option<Bytes> {
-        let found = self.batches.iter().find(|batch| batch.max_timestamp >= timestamp);
+    /// The first batch with a timestamp at or after `timestamp` that ends above `log_start`.
+    pub fn batch_at_time(&self, timestamp: Timestamp, log_start: Offset) -> Option<Bytes> {
+        let found = self
+            .above(log_start)
+            .find(|batch| batch.max_timestamp >= timestamp);
         found.map(|batch| batch.bytes.clone())
     }
 
-    /// The earliest batch with the largest timestamp.
-    pub fn batch_with_max_timestamp(&self) -> Option<&StoredBatch> {
-        self.batches.iter().reduce(|best, batch| {
+    fn above(&self, log_start: Offset) -> impl Iterator<Item = &StoredBatch> {
+        let start = self
+            .batches
+            .partition_point(|batch| batch.next_offset <= log_start);
+        self.batches.range(start..)
+    }
+
+    /// The earliest batch with the largest timestamp of those that end above `log_start`.
+    pub fn batch_with_max_timestamp(&self, log_start: Offset) -> Option<&StoredBatch> {
+        self.above(log_start).reduce(|best, batch| {
             if batch.max_timestamp > best.max_timestamp {
                 batch
             } else {
@@ -149,8 +158,17 @@ mod tests {
     #[test]
     fn times_find_the_first_batch() {
         let tail = tail();
-        assert_eq!(tail.batch_at_time(Timestamp(6)).unwrap()[0], 13);
-        assert_eq!(tail.batch_at_time(Timestamp(10)), None);
-        assert_eq!(tail.batch_with_max_timestamp().unwrap().base_offset, Offset(13));
+        let at_time = |timestamp, log_start| tail.batch_at_time(Timestamp(timestamp), Offset(log_start));
+        assert_eq!(at_time(6, 0).unwrap()[0], 13);
+        assert_eq!(
+            at_time(6, 14).unwrap()[0],
+            14,
+            "what ends below the start is gone"
+        );
+        assert_eq!(at_time(10, 0), None);
+        let with_max = |log_start| tail.batch_with_max_timestamp(Offset(log_start));
+        assert_eq!(with_max(13).unwrap().base_offset, Offset(13));
+        assert_eq!(with_max(14).unwrap().base_offset, Offset(14));
+        assert_eq!(with_max(20), None);
     }
 }

@@ -1,4 +1,4 @@
-//! The two threads of a log: one drives the journal for those who cannot wait, one flushes.
+//! The three threads of a log: one drives the journal for those who cannot wait, one flushes, one cleans.
 
 use std::io;
 use std::sync::Arc;
@@ -17,6 +17,7 @@ const CLAIM_INTERVAL: Duration = Duration::from_millis(100);
 pub fn start(core: &Arc<Core>) -> io::Result<Vec<JoinHandle<()>>> {
     let journal = Arc::clone(core);
     let flusher = Arc::clone(core);
+    let cleaner = Arc::clone(core);
     Ok(vec![
         thread::Builder::new()
             .name("journal".to_owned())
@@ -24,6 +25,9 @@ pub fn start(core: &Arc<Core>) -> io::Result<Vec<JoinHandle<()>>> {
         thread::Builder::new()
             .name("flusher".to_owned())
             .spawn(move || flush(&flusher))?,
+        thread::Builder::new()
+            .name("cleaner".to_owned())
+            .spawn(move || clean(&cleaner))?,
     ])
 }
 
@@ -51,6 +55,28 @@ fn flush(core: &Core) {
         if core.is_closing.load(Ordering::Acquire) || flush_once(core).is_err() {
             return;
         }
+    }
+}
+
+/// A whole pass comes once in an interval; in between the bell tells of segments whose records were deleted.
+fn clean(core: &Core) {
+    let interval = core.options().cleaner_interval;
+    let clock = &core.environment.clock;
+    let mut due = clock.monotonic() + interval;
+    loop {
+        let left = due.saturating_sub(clock.monotonic());
+        core.cleaner_bell.wait_at_most(left);
+        if core.is_closing.load(Ordering::Acquire) {
+            return;
+        }
+        if clock.monotonic() < due {
+            core.remove_deleted();
+            continue;
+        }
+        if core.clean().is_err() {
+            return;
+        }
+        due = clock.monotonic() + interval;
     }
 }
 

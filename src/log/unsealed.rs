@@ -1,9 +1,6 @@
 //! Seals closed segments that have no seal, from Kafka or of an older version, while there is nothing to flush.
 
-use std::sync::{Arc, PoisonError};
-
 use super::core::Core;
-use super::partition_state::PartitionState;
 
 impl Core {
     /// Seals one segment of the partitions that are in use. What is damaged is told once and left as it is.
@@ -28,12 +25,5 @@ impl Core {
                 }
             }
         }
-    }
-
-    fn partitions(&self) -> Vec<Arc<PartitionState>> {
-        let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        let of_topics = topics.values().flat_map(|topic| &topic.partitions);
-        let states = of_topics.map(|partition| Arc::clone(&partition.state));
-        states.chain([Arc::clone(&self.metadata)]).collect()
     }
 }

@@ -64,6 +64,7 @@ impl RunningBroker {
     }
 
     /// Stops the broker and closes its log.
+    #[allow(dead_code, reason = "not every test starts it again")]
     pub fn stop(mut self) {
         self.end();
     }

@@ -12,11 +12,13 @@ use kafka_wire_core::StrBytes;
 use super::super::config::BrokerConfig;
 use super::super::node::{Context, NODE_ID, Node};
 use super::super::protocol::ErrorCode;
-use super::topic_configs::{ConfigType, TOPIC_CONFIGS};
 use crate::log::Topic;
+use crate::log::topic_config::{ConfigType, TOPIC_CONFIGS, TopicConfig};
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
+/// Kafka's number of a topic as a resource.
+pub(super) const TOPIC: i8 = 2;
+/// Kafka's number of a broker as a resource.
+pub(super) const BROKER: i8 = 4;
 
 const SOURCE_TOPIC: i8 = 1;
 const SOURCE_STATIC_BROKER: i8 = 4;
@@ -99,7 +101,7 @@ fn entries(node: &Node, resource: &DescribeConfigsResource) -> Result<Vec<Entry>
 }
 
 fn topic_entries(topic: &Topic) -> Vec<Entry> {
-    let entry = |config: &super::topic_configs::TopicConfig| {
+    let entry = |config: &TopicConfig| {
         let own = topic.configs.get(config.name);
         Entry {
             name: config.name,

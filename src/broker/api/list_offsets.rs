@@ -13,7 +13,8 @@ use kafka_wire_records::{RecordBatch, RecordDecodeLimits, TimestampType};
 use super::super::delayed_fetch::partition_of;
 use super::super::node::{Context, LEADER_EPOCH, Node, check_leader_epoch};
 use super::super::protocol::ErrorCode;
-use crate::log::{Partition, ReadError, Timestamp, Topic};
+use crate::log::batch::BatchHeader;
+use crate::log::{Offset, Partition, ReadError, Timestamp, Topic};
 
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
@@ -159,36 +160,49 @@ async fn find(node: &Node, partition: &Partition, timestamp: i64) -> Result<Foun
 
 /// Looks a time up in the log. Blocks.
 fn look_up(partition: &Partition, timestamp: i64) -> Result<Found, ErrorCode> {
-    let batch = if timestamp == MAX_TIMESTAMP {
-        partition.batch_with_max_timestamp()
-    } else {
-        partition.batch_at_time(Timestamp(timestamp))
-    };
-    match batch.map_err(|error| code_of(partition, &error))? {
-        None => Ok(NOWHERE),
-        Some(batch) if timestamp == MAX_TIMESTAMP => largest_in(batch, partition),
-        Some(batch) => first_at_or_after(batch, timestamp, partition),
+    if timestamp == MAX_TIMESTAMP {
+        let batch = partition.batch_with_max_timestamp();
+        let batch = batch.map_err(|error| code_of(partition, &error))?;
+        return batch.map_or(Ok(NOWHERE), |batch| largest_in(batch, partition));
+    }
+    let mut above = partition.log_start();
+    loop {
+        let batch = partition.batch_at_time_above(Timestamp(timestamp), above);
+        let Some(batch) = batch.map_err(|error| code_of(partition, &error))? else {
+            return Ok(NOWHERE);
+        };
+        let next_offset = next_offset_of(&batch)?;
+        // The record that makes the batch new enough may be one that was deleted.
+        let mut records = live_records(batch, partition)?.into_iter();
+        if let Some(found) = records.find(|record| record.timestamp >= timestamp) {
+            return Ok(found);
+        }
+        above = next_offset;
     }
 }
 
-/// The first record of the batch that is not older than `timestamp`.
-fn first_at_or_after(batch: Bytes, timestamp: i64, partition: &Partition) -> Result<Found, ErrorCode> {
-    let records = records_of(batch, partition)?;
-    Ok(records
-        .into_iter()
-        .find(|record| record.timestamp >= timestamp)
-        .unwrap_or(NOWHERE))
+fn next_offset_of(batch: &Bytes) -> Result<Offset, ErrorCode> {
+    let header = BatchHeader::parse(batch).map_err(|_| ErrorCode::CORRUPT_MESSAGE)?;
+    Ok(header.next_offset())
 }
 
 /// The record of the batch with the largest timestamp, the earliest of several.
 fn largest_in(batch: Bytes, partition: &Partition) -> Result<Found, ErrorCode> {
     let mut largest = NOWHERE;
-    for record in records_of(batch, partition)? {
+    for record in live_records(batch, partition)? {
         if record.timestamp > largest.timestamp {
             largest = record;
         }
     }
     Ok(largest)
+}
+
+/// The records of the batch that were not deleted.
+fn live_records(batch: Bytes, partition: &Partition) -> Result<Vec<Found>, ErrorCode> {
+    let log_start = partition.log_start().0 as i64;
+    let mut records = records_of(batch, partition)?;
+    records.retain(|record| record.offset >= log_start);
+    Ok(records)
 }
 
 /// Place and time of each record; the batch may be compressed.

@@ -3,8 +3,11 @@
 //! Nothing here knows of sockets or bytes. A request is dispatched in the order in which it was read; see
 //! [`dispatch`] for what may overtake what.
 
+mod alter_configs;
 mod api_versions;
 mod authorized_operations;
+mod create_partitions;
+mod delete_records;
 mod describe_cluster;
 mod describe_configs;
 mod describe_log_dirs;
@@ -20,7 +23,6 @@ mod offset_delete;
 mod offset_fetch;
 mod offset_for_leader_epoch;
 mod produce;
-mod topic_configs;
 mod topics_admin;
 
 use std::pin::Pin;
@@ -111,6 +113,10 @@ async fn answer(node: Arc<Node>, context: Context, request: Request) -> Outcome 
         Request::DeleteTopics(request) => respond!(topics_admin::delete(&node, &context, request).await),
         Request::InitProducerId(request) => respond!(init_producer_id::answer(&node, request).await),
         Request::OffsetForLeaderEpoch(request) => respond!(offset_for_leader_epoch::answer(&node, request)),
+        Request::DeleteRecords(request) => respond!(delete_records::answer(&node, request).await),
+        Request::AlterConfigs(request) => respond!(alter_configs::replace(&node, request).await),
+        Request::IncrementalAlterConfigs(request) => respond!(alter_configs::change(&node, request).await),
+        Request::CreatePartitions(request) => respond!(create_partitions::answer(&node, request).await),
         Request::DescribeConfigs(request) => respond!(describe_configs::answer(&node, &context, request)),
         Request::DescribeLogDirs(request) => respond!(describe_log_dirs::answer(&node, request)),
         Request::DescribeCluster(request) => respond!(describe_cluster::answer(&node, &context, &request)),

@@ -13,7 +13,7 @@ use super::super::node::{Context, NODE_ID, Node};
 use super::super::protocol::ErrorCode;
 use super::super::topics::{TopicChangeError, is_legal_name};
 use super::super::wall_clock_ms;
-use super::topic_configs::{self, TOPIC_CONFIGS};
+use crate::log::topic_config::{self, TOPIC_CONFIGS, TopicConfig};
 use crate::log::{TopicError, TopicId};
 
 /// First version whose answer describes the created topic.
@@ -29,7 +29,7 @@ const SOURCE_TOPIC: i8 = 1;
 const SOURCE_DEFAULT: i8 = 5;
 
 /// An error with words for the client.
-type Refusal = (ErrorCode, String);
+pub(super) type Refusal = (ErrorCode, String);
 
 /// A topic as it will be created.
 struct Plan {
@@ -143,11 +143,9 @@ fn plan(node: &Node, topic: &CreatableTopic) -> Result<Plan, Refusal> {
             );
             return Err((ErrorCode::INVALID_CONFIG, reason));
         };
-        if let Some(reason) = topic_configs::refusal(&config.name, value) {
-            return Err((ErrorCode::INVALID_CONFIG, reason));
-        }
         configs.insert(config.name.as_str().to_owned(), value.as_str().to_owned());
     }
+    topic_config::check_all(&configs).map_err(|error| (ErrorCode::INVALID_CONFIG, error.to_string()))?;
     Ok(Plan { partitions, configs })
 }
 
@@ -178,12 +176,13 @@ fn assigned_partitions(topic: &CreatableTopic) -> Result<i32, Refusal> {
     Ok(i32::try_from(indexes.len()).unwrap_or(i32::MAX))
 }
 
-fn change_refusal(name: &str, error: &TopicChangeError) -> Refusal {
+pub(super) fn change_refusal(name: &str, error: &TopicChangeError) -> Refusal {
     let code = match error {
         TopicChangeError::Topic(TopicError::Exists { .. }) => return exists(name),
         TopicChangeError::Topic(TopicError::InvalidName { .. }) => ErrorCode::INVALID_TOPIC_EXCEPTION,
         TopicChangeError::Topic(TopicError::Unknown { .. }) => ErrorCode::UNKNOWN_TOPIC_OR_PARTITION,
         TopicChangeError::Topic(TopicError::PartitionCount { .. }) => ErrorCode::INVALID_PARTITIONS,
+        TopicChangeError::Topic(TopicError::Config(_)) => ErrorCode::INVALID_CONFIG,
         TopicChangeError::TooManyPartitions { .. } => ErrorCode::POLICY_VIOLATION,
         TopicChangeError::Topic(_) | TopicChangeError::Cancelled => ErrorCode::KAFKA_STORAGE_ERROR,
     };
@@ -218,7 +217,7 @@ fn create_result(
 }
 
 fn described_configs(configs: &BTreeMap<String, String>) -> Vec<CreatableTopicConfigs> {
-    let describe = |config: &topic_configs::TopicConfig| {
+    let describe = |config: &TopicConfig| {
         let own = configs.get(config.name);
         let mut described = CreatableTopicConfigs::default();
         described.name = StrBytes::from(config.name);
@@ -283,9 +282,7 @@ async fn delete_one(node: &Node, name: &str) -> Result<Uuid, Refusal> {
             format!("topic {name:?} is the broker's own"),
         ));
     }
-    let config = &node.config;
-    let mut in_use = config.read_only_topics.iter().chain(&config.kept_topics);
-    if in_use.any(|topic| topic == name) {
+    if node.is_in_use(name) {
         return Err((
             ErrorCode::TOPIC_AUTHORIZATION_FAILED,
             format!("topic {name:?} is in use by another part of this server"),

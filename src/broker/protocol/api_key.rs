@@ -21,11 +21,15 @@ pub enum ApiKey {
     ApiVersions = 18,
     CreateTopics = 19,
     DeleteTopics = 20,
+    DeleteRecords = 21,
     InitProducerId = 22,
     OffsetForLeaderEpoch = 23,
     DescribeConfigs = 32,
+    AlterConfigs = 33,
     DescribeLogDirs = 35,
+    CreatePartitions = 37,
     DeleteGroups = 42,
+    IncrementalAlterConfigs = 44,
     OffsetDelete = 47,
     DescribeCluster = 60,
 }
@@ -56,7 +60,7 @@ const fn api(key: ApiKey, min: i16, max: i16) -> ServedApi {
 ///
 /// Produce is advertised from 0 though only 3 and later are served: librdkafka detects features by it
 /// (KAFKA-18659).
-pub const SERVED_APIS: [ServedApi; 23] = [
+pub const SERVED_APIS: [ServedApi; 27] = [
     ServedApi {
         key: ApiKey::Produce,
         advertised_min: 0,
@@ -78,11 +82,15 @@ pub const SERVED_APIS: [ServedApi; 23] = [
     api(ApiKey::ApiVersions, 0, 4),
     api(ApiKey::CreateTopics, 2, 7),
     api(ApiKey::DeleteTopics, 1, 6),
+    api(ApiKey::DeleteRecords, 0, 2),
     api(ApiKey::InitProducerId, 0, 5),
     api(ApiKey::OffsetForLeaderEpoch, 2, 4),
     api(ApiKey::DescribeConfigs, 1, 4),
+    api(ApiKey::AlterConfigs, 0, 2),
     api(ApiKey::DescribeLogDirs, 1, 5),
+    api(ApiKey::CreatePartitions, 0, 3),
     api(ApiKey::DeleteGroups, 0, 2),
+    api(ApiKey::IncrementalAlterConfigs, 0, 1),
     api(ApiKey::OffsetDelete, 0, 0),
     api(ApiKey::DescribeCluster, 0, 2),
 ];

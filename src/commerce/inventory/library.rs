@@ -8,6 +8,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::answer::Answer;
+use super::kept_topic;
 use super::limits::THROTTLE_RETRY_MS;
 use super::queue::{NotQueued, Queue, Request};
 use super::recovery::{RecoverError, Recovered, recover};
@@ -20,7 +21,7 @@ use super::{
 use crate::commerce::store::{EventStore, LogStore};
 use crate::log::io::Clock;
 use crate::log::io::linux::SystemClock;
-use crate::log::{Log, TopicError, TopicSpec};
+use crate::log::{Log, TopicError};
 
 /// The topic that keeps the events.
 pub const EVENTS_TOPIC: &str = "inventory.events";
@@ -123,18 +124,7 @@ impl Shard {
 impl Inventory {
     /// Opens the shard in partition `options.partition` of the log's events topic, creating the topic if needed.
     pub fn open(log: &Log, options: InventoryOptions) -> Result<Inventory, InventoryOpenError> {
-        let topic = if let Some(topic) = log.topic(EVENTS_TOPIC) {
-            topic
-        } else {
-            let partitions = options.partition.saturating_add(1);
-            log.create_topic(
-                EVENTS_TOPIC,
-                &TopicSpec {
-                    partitions,
-                    ..TopicSpec::default()
-                },
-            )?
-        };
+        let topic = kept_topic::open(log, EVENTS_TOPIC, options.partition.saturating_add(1))?;
         let partition = topic.partitions.get(options.partition as usize).ok_or_else(|| {
             InventoryOpenError::NoPartition {
                 partition: options.partition,

@@ -15,6 +15,7 @@ mod command_record;
 mod decide;
 mod encoding;
 mod holds;
+mod kept_topic;
 mod library;
 mod limits;
 #[cfg(test)]

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::kept_topic;
 use super::{
     CommandRecord, EVENTS_TOPIC, EventFormat, Inventory, InventoryOpenError, InventoryOptions, Limits,
     Stopped, commands_in,
 };
 use crate::log::batch::batches;
 use crate::log::io::Clock;
-use crate::log::{Log, Offset, Partition, ReadError, Topic, TopicError, TopicSpec};
+use crate::log::{Log, Offset, Partition, ReadError, Topic, TopicError};
 
 /// The topic that takes commands.
 pub const COMMANDS_TOPIC: &str = "inventory.commands";
@@ -223,24 +224,7 @@ impl Drop for Service {
 }
 
 fn topic(log: &Log, name: &'static str, partitions: u32) -> Result<Arc<Topic>, ServiceError> {
-    if let Some(topic) = log.topic(name) {
-        return Ok(topic);
-    }
-    match log.create_topic(
-        name,
-        &TopicSpec {
-            partitions,
-            ..TopicSpec::default()
-        },
-    ) {
-        Ok(topic) => Ok(topic),
-        // Somebody created it between the look and the attempt.
-        Err(error @ TopicError::Exists { .. }) => log.topic(name).ok_or(ServiceError::Topic {
-            topic: name,
-            source: error,
-        }),
-        Err(source) => Err(ServiceError::Topic { topic: name, source }),
-    }
+    kept_topic::open(log, name, partitions).map_err(|source| ServiceError::Topic { topic: name, source })
 }
 
 /// Reads one commands partition into its shard.

@@ -24,6 +24,10 @@ const ATTRIBUTE_COMPRESSION_MASK: i16 = 0b111;
 const ATTRIBUTE_LOG_APPEND_TIME: i16 = 1 << 3;
 const ATTRIBUTE_TRANSACTIONAL: i16 = 1 << 4;
 const ATTRIBUTE_CONTROL: i16 = 1 << 5;
+const ATTRIBUTE_DELETE_HORIZON: i16 = 1 << 6;
+
+/// "No producer", "no epoch", "no sequence", as Kafka writes them.
+const NONE: i8 = -1;
 
 const _: () = assert!(size_of::<WireHeader>() == HEADER_SIZE_BYTES);
 const _: () = assert!(std::mem::offset_of!(WireHeader, attributes) == CRC_COVERS_FROM);
@@ -201,6 +205,93 @@ impl BatchHeader {
     /// Whether the batch holds a marker of the broker instead of records; clients may not send one.
     pub fn is_control(&self) -> bool {
         self.attributes & ATTRIBUTE_CONTROL != 0
+    }
+
+    /// When compaction may remove the batch's tombstones; none before they were compacted once (KIP-534).
+    pub fn delete_horizon(&self) -> Option<Timestamp> {
+        (self.attributes & ATTRIBUTE_DELETE_HORIZON != 0).then_some(self.base_timestamp)
+    }
+
+    /// The header of what compaction leaves of this batch: the same offsets, producer and codec.
+    ///
+    /// With a `delete_horizon` that is the base timestamp, to which the records' timestamps are then relative.
+    pub(in crate::log) fn after_compaction(
+        &self,
+        record_count: i32,
+        max_timestamp: Timestamp,
+        delete_horizon: Option<Timestamp>,
+    ) -> BatchHeader {
+        let horizon_bit = delete_horizon.map_or(0, |_| ATTRIBUTE_DELETE_HORIZON);
+        BatchHeader {
+            record_count,
+            max_timestamp,
+            base_timestamp: delete_horizon.unwrap_or(self.base_timestamp),
+            attributes: self.attributes & !ATTRIBUTE_DELETE_HORIZON | horizon_bit,
+            ..*self
+        }
+    }
+
+    /// The header of a batch without records that stands for the offsets from `base_offset` to `last_offset`.
+    ///
+    /// # Panics
+    /// When there are none, or more than 2^31.
+    pub(in crate::log) fn empty(base_offset: Offset, last_offset: Offset) -> BatchHeader {
+        let span = last_offset.0 - base_offset.0;
+        assert!(i32::try_from(span).is_ok(), "callers split longer gaps");
+        BatchHeader {
+            base_offset,
+            length: (HEADER_SIZE_BYTES - LENGTH_PREFIX_BYTES) as i32,
+            leader_epoch: 0,
+            crc: 0,
+            last_offset_delta: span as i32,
+            base_timestamp: Timestamp::NONE,
+            max_timestamp: Timestamp::NONE,
+            producer_id: NONE.into(),
+            producer_epoch: NONE.into(),
+            base_sequence: NONE.into(),
+            record_count: 0,
+            attributes: 0,
+            compression: Compression::None,
+        }
+    }
+
+    /// The header of this batch once all its records are gone, which remembers its producer.
+    pub(in crate::log) fn emptied(&self) -> BatchHeader {
+        BatchHeader {
+            leader_epoch: self.leader_epoch,
+            last_offset_delta: self.last_offset_delta,
+            producer_id: self.producer_id,
+            producer_epoch: self.producer_epoch,
+            base_sequence: self.base_sequence,
+            attributes: self.attributes & (ATTRIBUTE_TRANSACTIONAL | ATTRIBUTE_LOG_APPEND_TIME),
+            ..BatchHeader::empty(self.base_offset, self.base_offset)
+        }
+    }
+
+    /// The batch of this header and these encoded records, with length and checksum made right.
+    pub(in crate::log) fn encode(&self, records: &[u8]) -> Vec<u8> {
+        let length = (HEADER_SIZE_BYTES - LENGTH_PREFIX_BYTES + records.len()) as i32;
+        let header = WireHeader {
+            base_offset: I64::new(self.base_offset.0 as i64),
+            length: I32::new(length),
+            leader_epoch: I32::new(self.leader_epoch),
+            magic: MAGIC,
+            crc: U32::ZERO,
+            attributes: I16::new(self.attributes),
+            last_offset_delta: I32::new(self.last_offset_delta),
+            base_timestamp: I64::new(self.base_timestamp.0),
+            max_timestamp: I64::new(self.max_timestamp.0),
+            producer_id: I64::new(self.producer_id),
+            producer_epoch: I16::new(self.producer_epoch),
+            base_sequence: I32::new(self.base_sequence),
+            record_count: I32::new(self.record_count),
+        };
+        let mut batch = Vec::with_capacity(HEADER_SIZE_BYTES + records.len());
+        batch.extend_from_slice(header.as_bytes());
+        batch.extend_from_slice(records);
+        let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
+        batch[CRC_COVERS_FROM - size_of::<U32>()..CRC_COVERS_FROM].copy_from_slice(&crc.to_be_bytes());
+        batch
     }
 
     /// Whether an idempotent or transactional producer sent the batch.

@@ -19,4 +19,6 @@ pub use header::{BatchHeader, Compression, HEADER_SIZE_BYTES, validate, verify, 
 pub use lost::{absent_records, lost_records};
 pub use owned::{OwnedRecord, OwnedRecords};
 pub use stored::{Place, StoredBatch};
+pub(in crate::log) use varint::{size_bytes as varint_size_bytes, write as write_varint};
+pub(in crate::log) use view::uncompressed_records;
 pub use view::{Batches, RecordHeaders, RecordView, Records, batches, records};

@@ -6,13 +6,13 @@ use bytes::BufMut;
 const VARINT_SIZE_MAX_BYTES: usize = 10;
 
 /// Number of bytes that `value` takes, 1 to 10.
-pub(super) fn size_bytes(value: i64) -> usize {
+pub(in crate::log) fn size_bytes(value: i64) -> usize {
     let significant_bits = 64 - (zigzag(value) | 1).leading_zeros() as usize;
     significant_bits.div_ceil(7)
 }
 
 /// Appends `value` to `out`.
-pub(super) fn write(out: &mut impl BufMut, value: i64) {
+pub(in crate::log) fn write(out: &mut impl BufMut, value: i64) {
     let mut rest = zigzag(value);
     while rest >= 0x80 {
         out.put_u8(rest as u8 | 0x80);

@@ -19,6 +19,8 @@ pub struct RecordView<'a> {
     pub value: Option<&'a [u8]>,
     /// The headers, in order; a name may occur several times.
     pub headers: RecordHeaders<'a>,
+    /// Key, value and headers as they are encoded.
+    pub(in crate::log) encoded: &'a [u8],
 }
 
 /// Iterator over the headers of one record: name and value.
@@ -32,6 +34,8 @@ pub struct RecordHeaders<'a> {
 #[derive(Clone, Debug)]
 pub struct Records<'a> {
     header: BatchHeader,
+    /// Bytes of the header and of the uncompressed records.
+    size_bytes: usize,
     /// Bytes of the batch behind the records that were read.
     rest: &'a [u8],
     index: i32,
@@ -57,12 +61,18 @@ pub fn records(batch: &[u8]) -> Result<Records<'_>, BatchError> {
             compression: header.compression(),
         });
     }
-    Ok(Records {
+    Ok(uncompressed_records(header, &batch[HEADER_SIZE_BYTES..]))
+}
+
+/// The records of the batch with that header, which were taken out of its codec.
+pub(in crate::log) fn uncompressed_records(header: BatchHeader, records: &[u8]) -> Records<'_> {
+    Records {
         header,
-        rest: &batch[HEADER_SIZE_BYTES..],
+        size_bytes: HEADER_SIZE_BYTES + records.len(),
+        rest: records,
         index: 0,
         delta_min: 0,
-    })
+    }
 }
 
 /// Splits concatenated batches, as [`crate::log::Partition::read`] returns them, without copying.
@@ -118,6 +128,7 @@ impl<'a> Records<'a> {
     /// The iterator at a place that [`Records::into_state`] told: `rest` begins with record `index`.
     pub(super) fn resume(header: BatchHeader, rest: &'a [u8], index: i32, delta_min: i64) -> Records<'a> {
         Records {
+            size_bytes: header.size_bytes(),
             header,
             rest,
             index,
@@ -133,18 +144,19 @@ impl<'a> Records<'a> {
     fn read_record(&mut self) -> Result<RecordView<'a>, BatchError> {
         let malformed = |rest: &[u8]| BatchError::Record {
             index: self.index,
-            position: self.header.size_bytes() - rest.len(),
+            position: self.size_bytes - rest.len(),
         };
         let mut rest = self.rest;
         let Some(body) = take_sized(&mut rest) else {
             return Err(malformed(rest));
         };
         let mut fields = body;
-        let Some((timestamp_delta, offset_delta, key, value, headers)) = read_fields(&mut fields) else {
+        let Some((timestamp_delta, offset_delta, key, value, headers, encoded)) = read_fields(&mut fields)
+        else {
             // Fields are a suffix of the record's body, which ends where `rest` begins.
             return Err(BatchError::Record {
                 index: self.index,
-                position: self.header.size_bytes() - rest.len() - fields.len(),
+                position: self.size_bytes - rest.len() - fields.len(),
             });
         };
         let maximum = i64::from(self.header.last_offset_delta);
@@ -170,6 +182,7 @@ impl<'a> Records<'a> {
             key,
             value,
             headers,
+            encoded,
         })
     }
 }
@@ -201,14 +214,23 @@ impl<'a> Iterator for RecordHeaders<'a> {
 
 impl ExactSizeIterator for RecordHeaders<'_> {}
 
-type Fields<'a> = (i64, i64, Option<&'a [u8]>, Option<&'a [u8]>, RecordHeaders<'a>);
+type Fields<'a> = (
+    i64,
+    i64,
+    Option<&'a [u8]>,
+    Option<&'a [u8]>,
+    RecordHeaders<'a>,
+    &'a [u8],
+);
 
-/// Timestamp delta, offset delta, key, value and headers; all headers were seen to decode.
+/// Timestamp delta, offset delta, key, value and headers, and the encoding of the last three; all headers were
+/// seen to decode.
 fn read_fields<'a>(body: &mut &'a [u8]) -> Option<Fields<'a>> {
     let (_attributes, rest) = body.split_first()?;
     *body = rest;
     let timestamp_delta = varint::read(body)?;
     let offset_delta = varint::read(body)?;
+    let encoded = *body;
     let key = take_nullable(body)?;
     let value = take_nullable(body)?;
     let count = usize::try_from(varint::read(body)?).ok()?;
@@ -221,7 +243,7 @@ fn read_fields<'a>(body: &mut &'a [u8]) -> Option<Fields<'a>> {
         read_header(body)?;
     }
     body.is_empty()
-        .then_some((timestamp_delta, offset_delta, key, value, headers))
+        .then_some((timestamp_delta, offset_delta, key, value, headers, encoded))
 }
 
 fn read_header<'a>(bytes: &mut &'a [u8]) -> Option<(&'a str, Option<&'a [u8]>)> {

@@ -88,6 +88,7 @@ impl PartitionDraft {
         let is_empty = flushed.next_offset == Offset::ZERO;
         Ok((!is_empty).then_some(PartitionCheckpoint {
             log_start: self.log_start,
+            cleaned: Offset::ZERO,
             flushed,
             producers: self.producers,
         }))

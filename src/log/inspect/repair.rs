@@ -360,6 +360,7 @@ impl<'a> Repair<'a> {
         });
         Ok(Some(PartitionCheckpoint {
             log_start: partition.log_start,
+            cleaned: Offset::ZERO,
             flushed,
             producers,
         }))

@@ -218,7 +218,7 @@ fn a_log_start_that_moved_in_the_journal_is_known_and_no_damage() {
     let disk = store();
     let log = open_log(&disk);
     let orders = log.topic("orders").unwrap().partitions[0].clone();
-    orders.delete_records_before(Offset(4)).unwrap();
+    orders.delete_records_before(Offset(4)).unwrap().wait().unwrap();
     drop((log, orders));
     let disk = disk.crash_keeping_none();
     let found = assert_sound(&disk);

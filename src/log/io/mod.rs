@@ -63,6 +63,12 @@ pub trait Disk: Send + Sync + fmt::Debug {
         let _ = path;
         Ok(u64::MAX)
     }
+    /// When the file at `path` was last written, by the wall clock; none where the disk does not tell.
+    fn modified(&self, path: &Path) -> io::Result<Option<Timestamp>> {
+        let _ = path;
+        Ok(None)
+    }
+
     /// How many files this process may have open; the largest number if there is no bound.
     fn open_files_max(&self) -> usize {
         usize::MAX

@@ -21,10 +21,14 @@ mod load;
 mod open;
 mod paths;
 mod place;
+mod replace;
+mod retire;
+mod rewrite;
 mod scan;
 mod seal;
 mod sealing;
 mod segments;
+mod summary;
 #[cfg(test)]
 mod tests;
 mod unsealed;
@@ -40,8 +44,10 @@ pub(in crate::log) use expected::{ExpectedIndexes, INDEX_ENTRY_SIZES_BYTES};
 pub use paths::log_path;
 pub(in crate::log) use paths::{SegmentPaths, base_offset_of};
 pub use place::SegmentPlace;
+pub use rewrite::{Committed, Rewrite};
 pub use seal::{Lineage, Seal, SealContent, SealFault};
 pub use segments::Segments;
+pub use summary::SegmentSummary;
 pub use verify::{FINDINGS_MAX, SegmentReport, Verification, verify_active, verify_closed, verify_partition};
 
 use crate::log::{BATCH_SIZE_MAX_BYTES, Offset};

@@ -219,8 +219,12 @@ impl OpenSegment {
         Ok((bytes.slice(..taken_bytes), next_offset))
     }
 
-    /// The first batch whose largest timestamp is at or after `timestamp`.
-    pub(super) fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
+    /// The first batch that ends above `log_start` and whose largest timestamp is at or after `timestamp`.
+    pub(super) fn batch_at_time(
+        &self,
+        timestamp: Timestamp,
+        log_start: Offset,
+    ) -> Result<Option<Bytes>, SegmentError> {
         let (end, entry) = {
             let extent = self.extent();
             (extent.end, extent.indexes.time_entry_before(timestamp))
@@ -229,10 +233,49 @@ impl OpenSegment {
             Some(entry) => self.find_time(entry, end)?.unwrap_or(0),
             None => 0,
         };
+        let from = from.max(self.position_of(log_start)?);
+        let found = self.first_batch(from, |header| header.max_timestamp >= timestamp)?;
+        found
+            .map(|(position, header)| self.read_batch(position, &header))
+            .transpose()
+    }
+
+    /// The largest timestamp of the batches that end above `log_start`; none if none has one.
+    pub(super) fn max_timestamp_above(&self, log_start: Offset) -> Result<Option<Timestamp>, SegmentError> {
+        let mut max = Timestamp::NONE;
+        self.first_batch(self.position_of(log_start)?, |header| {
+            max = max.max(header.max_timestamp);
+            false
+        })?;
+        Ok((max > Timestamp::NONE).then_some(max))
+    }
+
+    /// Where the batch stands that holds `offset`: at the begin if it is below the segment, at the end if behind.
+    fn position_of(&self, offset: Offset) -> Result<u64, SegmentError> {
+        let (end, next_offset) = {
+            let extent = self.extent();
+            (extent.end, extent.next_offset)
+        };
+        if offset <= self.base_offset {
+            return Ok(0);
+        }
+        if offset >= next_offset {
+            return Ok(end);
+        }
+        Ok(self.find(offset, end)?.map_or(end, |(position, _)| position))
+    }
+
+    /// Position and header of the first batch from `from` on which is `wanted`.
+    fn first_batch(
+        &self,
+        from: u64,
+        mut wanted: impl FnMut(&BatchHeader) -> bool,
+    ) -> Result<Option<(u64, BatchHeader)>, SegmentError> {
+        let end = self.extent().end;
         let mut headers = Headers::verified(&self.file, from, end);
         while let Some((position, header)) = headers.next()? {
-            if header.max_timestamp >= timestamp {
-                return self.read_batch(position, &header).map(Some);
+            if wanted(&header) {
+                return Ok(Some((position, header)));
             }
         }
         Ok(None)
@@ -245,19 +288,6 @@ impl OpenSegment {
             .find(offset, end)?
             .filter(|(_, header)| header.last_offset() == offset && header.max_timestamp == entry.timestamp);
         Ok(found.map(|(position, _)| position))
-    }
-
-    /// The first batch that has the largest timestamp of the segment.
-    pub(super) fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError> {
-        let (end, offset) = {
-            let extent = self.extent();
-            (extent.end, extent.indexes.offset_of_max_timestamp())
-        };
-        let Some(offset) = offset else { return Ok(None) };
-        match self.find(offset, end)? {
-            Some((position, header)) => self.read_batch(position, &header).map(Some),
-            None => Ok(None),
-        }
     }
 
     fn find(&self, offset: Offset, end: u64) -> Result<Option<(u64, BatchHeader)>, SegmentError> {

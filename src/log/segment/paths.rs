@@ -34,6 +34,13 @@ impl SegmentPaths {
     }
 }
 
+impl SegmentPaths {
+    /// All files, the log last: as long as it is there, the next start finds the others.
+    pub(super) fn all(&self) -> [&PathBuf; 4] {
+        [&self.seal, &self.offset_index, &self.time_index, &self.log]
+    }
+}
+
 /// The file that holds the batches of the segment at `base_offset`.
 pub fn log_path(dir: &Path, base_offset: Offset) -> PathBuf {
     SegmentPaths::new(dir, base_offset).log

@@ -12,12 +12,22 @@ use super::cache::Slot;
 use super::open::{Neighbours, OpenSegment};
 use super::paths::{SegmentPaths, TEMPORARY_SUFFIX, base_offset_of, sealed_offset_of};
 use super::place::SegmentPlace;
+use super::replace::recover;
+use super::retire::Retired;
 use super::scan::find_end;
 use super::writer::Writer;
 use super::{FileOperation, FlushedPosition, SegmentError};
 use crate::log::batch::StoredBatch;
 use crate::log::io::OpenMode;
 use crate::log::{Offset, Timestamp};
+
+/// The names in the folder, which need not exist.
+fn list(place: &SegmentPlace) -> Result<Vec<String>, SegmentError> {
+    match place.disk.list(&place.dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        listed => listed.map_err(SegmentError::io(FileOperation::Read, &place.dir)),
+    }
+}
 
 /// The segments of one partition.
 ///
@@ -37,6 +47,11 @@ pub struct Segments {
     temporaries: AtomicU64,
     /// What is wrong with the bytes behind the end that was searched.
     torn: Mutex<Option<SegmentError>>,
+    pub(super) retired: Retired,
+    /// Held across I/O by who replaces closed segments, and by who opens one.
+    replacing: RwLock<()>,
+    /// Size at which a segment ends; begins as the one of the options.
+    size_max_bytes: AtomicU64,
 }
 
 /// The list of segments. Locked for moments only, never across I/O.
@@ -46,6 +61,8 @@ pub(super) struct Layout {
     pub(super) end: FlushedPosition,
     /// The segment at the end, once it was opened. Its indexes stay in memory; its file may be closed.
     pub(super) active: Option<Arc<OpenSegment>>,
+    /// Changes whenever closed segments are taken away or replaced.
+    pub(super) version: u64,
 }
 
 /// A segment that is not appended to, and what is known of it without opening it.
@@ -54,6 +71,8 @@ pub(super) struct ClosedSegment {
     pub(super) base_offset: Offset,
     pub(super) size_bytes: Option<u64>,
     pub(super) max_timestamp: Option<Timestamp>,
+    /// A time of the broker's clock at or behind the last append, once somebody asked.
+    pub(super) last_append: Option<Timestamp>,
     pub(super) seal: SealState,
 }
 
@@ -73,18 +92,18 @@ impl Segments {
     ///
     /// `flushed` is the end that the checkpoint names: bytes and files behind it are garbage that appending
     /// overwrites or removes. It costs a listing of the folder; files are opened when they are needed.
-    /// Without it, all batches are read and checked to find the end. Nothing is written here.
+    /// Without it, all batches are read and checked to find the end. Nothing is written here, except that a
+    /// replacement of segments that a crash interrupted is completed.
     ///
     /// # Errors
     /// When the folder cannot be read or, without `flushed`, when anything but the end of the last segment
     /// is damaged.
     pub fn open(place: SegmentPlace, flushed: Option<FlushedPosition>) -> Result<Segments, SegmentError> {
-        let SegmentPlace { disk, dir, .. } = &place;
-        let names = match disk.list(dir) {
-            Ok(names) => names,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => return Err(SegmentError::io(FileOperation::Read, dir)(error)),
-        };
+        let mut names = list(&place)?;
+        if recover(&place, &names)? {
+            names = list(&place)?;
+        }
+        let dir = &place.dir;
         let mut base_offsets: Vec<Offset> = names.iter().filter_map(|name| base_offset_of(name)).collect();
         base_offsets.sort_unstable();
         let sealed: BTreeSet<Offset> = names.iter().filter_map(|name| sealed_offset_of(name)).collect();
@@ -120,19 +139,33 @@ impl Segments {
             .map(|base_offset| ClosedSegment::unopened(base_offset, sealed.contains(&base_offset)))
             .collect();
         place.cache.add_unsealed(unsealed_of(&closed));
+        let size_max_bytes = place.options.segment_size_max_bytes;
         Ok(Segments {
             place,
             layout: RwLock::new(Layout {
                 closed,
                 end,
                 active: None,
+                version: 0,
             }),
             closed: Mutex::default(),
             writer: Mutex::new(writer),
             maintenance: Mutex::default(),
             temporaries: AtomicU64::new(0),
             torn: Mutex::new(torn),
+            retired: Retired::default(),
+            replacing: RwLock::default(),
+            size_max_bytes: AtomicU64::new(size_max_bytes),
         })
+    }
+
+    /// Cuts segments at another size from the next batch on.
+    pub fn set_size_max_bytes(&self, size_max_bytes: u64) {
+        self.size_max_bytes.store(size_max_bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn size_max_bytes(&self) -> u64 {
+        self.size_max_bytes.load(Ordering::Relaxed)
     }
 
     /// What is wrong with the bytes behind the end, where the end had to be searched; told once.
@@ -214,6 +247,10 @@ impl Segments {
     /// # Errors
     /// When `from` is in no segment, or its batch is damaged or unreadable.
     pub fn read(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, SegmentError> {
+        self.in_one_layout(|| self.read_once(from, max_bytes))
+    }
+
+    fn read_once(&self, from: Offset, max_bytes: usize) -> Result<Vec<Bytes>, SegmentError> {
         let mut runs = Vec::new();
         let mut next = from;
         let mut left_bytes = max_bytes;
@@ -245,32 +282,57 @@ impl Segments {
         Ok(runs)
     }
 
-    /// The first batch whose largest timestamp is at or after `timestamp`.
-    pub fn batch_at_time(&self, timestamp: Timestamp) -> Result<Option<Bytes>, SegmentError> {
-        for base_offset in self.base_offsets() {
-            if self
-                .max_timestamp(base_offset)?
-                .is_some_and(|max| max >= timestamp)
-            {
-                return self.segment(base_offset)?.batch_at_time(timestamp);
+    /// The first batch that ends above `log_start` and whose largest timestamp is at or after `timestamp`.
+    pub fn batch_at_time(
+        &self,
+        timestamp: Timestamp,
+        log_start: Offset,
+    ) -> Result<Option<Bytes>, SegmentError> {
+        self.in_one_layout(|| {
+            for base_offset in self.base_offsets() {
+                let max = self.max_timestamp(base_offset)?;
+                if max.is_some_and(|max| max >= timestamp)
+                    && let Some(batch) = self.segment(base_offset)?.batch_at_time(timestamp, log_start)?
+                {
+                    return Ok(Some(batch));
+                }
             }
-        }
-        Ok(None)
+            Ok(None)
+        })
     }
 
-    /// The first batch that has the largest timestamp; none if no batch has a timestamp.
-    pub fn batch_with_max_timestamp(&self) -> Result<Option<Bytes>, SegmentError> {
-        let mut found: Option<(Timestamp, Offset)> = None;
-        for base_offset in self.base_offsets() {
-            if let Some(max) = self.max_timestamp(base_offset)?
-                && found.is_none_or(|(timestamp, _)| timestamp < max)
-            {
-                found = Some((max, base_offset));
+    /// The first batch that has the largest timestamp of those that end above `log_start`; none if no batch has a
+    /// timestamp.
+    pub fn batch_with_max_timestamp(&self, log_start: Offset) -> Result<Option<Bytes>, SegmentError> {
+        self.in_one_layout(|| {
+            let mut found: Option<(Timestamp, Offset)> = None;
+            for base_offset in self.base_offsets() {
+                let max = if base_offset < log_start {
+                    self.segment(base_offset)?.max_timestamp_above(log_start)?
+                } else {
+                    self.max_timestamp(base_offset)?
+                };
+                if let Some(max) = max
+                    && found.is_none_or(|(timestamp, _)| timestamp < max)
+                {
+                    found = Some((max, base_offset));
+                }
             }
-        }
-        match found {
-            Some((_, base_offset)) => self.segment(base_offset)?.batch_with_max_timestamp(),
-            None => Ok(None),
+            match found {
+                Some((max, base_offset)) => self.segment(base_offset)?.batch_at_time(max, log_start),
+                None => Ok(None),
+            }
+        })
+    }
+
+    /// Repeats a look that failed because a segment was taken out of the list, or replaced, meanwhile.
+    fn in_one_layout<T>(&self, look: impl Fn() -> Result<T, SegmentError>) -> Result<T, SegmentError> {
+        loop {
+            let version = self.layout().version;
+            let seen = look();
+            if seen.is_ok() || self.layout().version == version {
+                return seen;
+            }
         }
     }
 
@@ -342,7 +404,7 @@ impl Segments {
         self.layout.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn writer(&self) -> MutexGuard<'_, Writer> {
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -376,7 +438,7 @@ impl Segments {
     }
 
     /// The segment with that base offset, opened if it is not open.
-    fn segment(&self, base_offset: Offset) -> Result<Arc<OpenSegment>, SegmentError> {
+    pub(super) fn segment(&self, base_offset: Offset) -> Result<Arc<OpenSegment>, SegmentError> {
         if self.layout().end.segment == base_offset {
             let active = self.active()?;
             // It may have been closed in between.
@@ -389,6 +451,24 @@ impl Segments {
             Arc::clone(closed.entry(base_offset).or_insert_with(Slot::empty))
         };
         slot.get(&self.place.cache, || self.open_closed(base_offset).map(Arc::new))
+    }
+
+    /// Keeps closed segments from being opened.
+    pub(super) fn lock_replacing(&self) -> RwLockWriteGuard<'_, ()> {
+        self.replacing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps closed segments from being replaced.
+    pub(super) fn lock_opening(&self) -> RwLockReadGuard<'_, ()> {
+        self.replacing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes segments that are not in the list any more; who reads one keeps it.
+    pub(super) fn forget_open(&self, base_offsets: &[Offset]) {
+        let mut open = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        for base_offset in base_offsets {
+            open.remove(base_offset);
+        }
     }
 
     /// The segment at the end, which has data.
@@ -408,6 +488,7 @@ impl Segments {
     }
 
     fn open_closed(&self, base_offset: Offset) -> Result<OpenSegment, SegmentError> {
+        let _opening = self.lock_opening();
         let (next_offset, neighbours) = {
             let layout = self.layout();
             let base = |segment: &ClosedSegment| segment.base_offset;
@@ -424,6 +505,7 @@ impl Segments {
         if let Some(closed) = self.layout_mut().closed_segment(base_offset) {
             *closed = ClosedSegment {
                 seal: closed.seal,
+                last_append: closed.last_append,
                 ..ClosedSegment::known(&segment)
             };
         }
@@ -490,7 +572,7 @@ fn unsealed_of(closed: &[ClosedSegment]) -> usize {
 }
 
 impl Layout {
-    fn closed_segment(&mut self, base_offset: Offset) -> Option<&mut ClosedSegment> {
+    pub(super) fn closed_segment(&mut self, base_offset: Offset) -> Option<&mut ClosedSegment> {
         let index = self
             .closed
             .binary_search_by_key(&base_offset, |segment| segment.base_offset)
@@ -505,6 +587,7 @@ impl ClosedSegment {
             base_offset,
             size_bytes: None,
             max_timestamp: None,
+            last_append: None,
             seal: if is_sealed {
                 SealState::Sealed
             } else {
@@ -519,6 +602,7 @@ impl ClosedSegment {
             base_offset: segment.base_offset,
             size_bytes: Some(extent.end),
             max_timestamp: Some(extent.indexes.max_timestamp()),
+            last_append: None,
             seal: SealState::Withheld,
         }
     }

@@ -130,12 +130,12 @@ fn check_model(segments: &Segments, batches: &[StoredBatch]) {
     assert!(matches!(error, SegmentError::OutOfRange { .. }));
     for timestamp in 990..1_150 {
         let expected = batches.iter().find(|batch| batch.max_timestamp.0 >= timestamp);
-        let found = segments.batch_at_time(Timestamp(timestamp)).unwrap();
+        let found = segments.batch_at_time(Timestamp(timestamp), Offset(0)).unwrap();
         assert_eq!(found, expected.map(|batch| batch.bytes.clone()), "at {timestamp}");
     }
     let max = batches.iter().rev().max_by_key(|batch| batch.max_timestamp);
     assert_eq!(
-        segments.batch_with_max_timestamp().unwrap(),
+        segments.batch_with_max_timestamp(Offset(0)).unwrap(),
         max.map(|batch| batch.bytes.clone())
     );
 }

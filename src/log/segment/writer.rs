@@ -191,22 +191,45 @@ impl Writer {
     /// Brings the segment into being that `batch` goes to.
     fn prepare(&mut self, segments: &Segments, batch: &StoredBatch) -> Result<(), SegmentError> {
         let end = segments.flushed();
-        if self.active.is_none() {
-            // The process before this one may have ended before it synced the folder.
-            self.is_folder_dirty = true;
-            self.remove_stale(&segments.place)?;
-            self.active = Some(if end.position == 0 {
-                create(segments, batch.place.segment)?
-            } else {
-                ActiveFiles::reopen(&segments.place, segments.active()?)?
-            });
-        }
+        self.open_active(segments, batch.place.segment)?;
         if batch.place.position == 0 && end.position > 0 {
             self.close_active(segments)?;
             self.make_room(segments)?;
             self.active = Some(create(segments, batch.place.segment)?);
             self.is_folder_dirty = true;
         }
+        Ok(())
+    }
+
+    /// Takes up the last segment where the process before this one left it; without data it begins at `begin`.
+    fn open_active(&mut self, segments: &Segments, begin: Offset) -> Result<(), SegmentError> {
+        if self.active.is_some() {
+            return Ok(());
+        }
+        let end = segments.flushed();
+        // The process before this one may have ended before it synced the folder.
+        self.is_folder_dirty = true;
+        self.remove_stale(&segments.place)?;
+        self.active = Some(if end.position == 0 {
+            create(segments, begin)?
+        } else {
+            ActiveFiles::reopen(&segments.place, segments.active()?)?
+        });
+        Ok(())
+    }
+
+    /// Ends the last segment, if it has data, and begins the next.
+    pub(super) fn roll(&mut self, segments: &Segments) -> Result<(), SegmentError> {
+        self.check_sync(&segments.place)?;
+        let end = segments.flushed();
+        if end.position == 0 {
+            return Ok(());
+        }
+        self.open_active(segments, end.segment)?;
+        self.close_active(segments)?;
+        self.make_room(segments)?;
+        self.active = Some(create(segments, end.next_offset)?);
+        self.is_folder_dirty = true;
         Ok(())
     }
 
@@ -255,7 +278,7 @@ impl Writer {
             Some(file) => file,
             none => none.insert(active.segment.file.open_pinned()?),
         };
-        active.reserve(run_end, segments.place.options.segment_size_max_bytes)?;
+        active.reserve(run_end, segments.size_max_bytes())?;
         let run = &batches[..count];
         for (position, buffers) in unwritten(run) {
             file.write(&buffers, position)?;
@@ -271,7 +294,7 @@ impl Writer {
     /// reserved and the file is that long. Tells up to where; none if the filesystem cannot, or has no room.
     pub(super) fn extend(&mut self, segments: &Segments, end: u64) -> Option<u64> {
         let active = self.active.as_mut()?;
-        let limit = segments.place.options.segment_size_max_bytes;
+        let limit = segments.size_max_bytes();
         let end = end.min(limit).next_multiple_of(BLOCK_SIZE_BYTES as u64);
         let file = match &mut self.written {
             Some(file) => file,
@@ -349,6 +372,7 @@ impl Writer {
         if let Some(draft) = draft {
             return Ok(Some(draft.seal.lineage));
         }
+        let _opening = segments.lock_opening();
         let path = SegmentPaths::new(&segments.place.dir, before).seal;
         match Seal::read(&*segments.place.disk, &path, identity) {
             Ok(seal) => Ok(seal.map(|seal| seal.lineage)),

@@ -218,8 +218,9 @@ impl Run {
         if offset <= end {
             known.start = *before.start()..=offset.max(*before.end());
         }
-        match handle.delete_records_before(Offset(offset)) {
-            Ok(()) if offset <= end => {
+        let deletion = handle.delete_records_before(Offset(offset));
+        match deletion.and_then(|deletion| Ok(deletion.wait()?)) {
+            Ok(_) if offset <= end => {
                 let is_new = offset > *before.end();
                 let known = &mut self.model.partitions[partition];
                 known.start = offset.max(*before.start())..=*known.start.end();
@@ -228,7 +229,7 @@ impl Run {
                 }
                 Ok(())
             }
-            Ok(()) => Err(Violation::new(format!(
+            Ok(_) => Err(Violation::new(format!(
                 "records below {offset} were deleted, the end is {end}"
             ))),
             Err(AppendError::UnexpectedEnd { .. }) if offset > end => Ok(()),

@@ -21,15 +21,18 @@ impl Default for SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let elapsed = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or(Duration::ZERO);
-        Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
+        timestamp_of(SystemTime::now())
     }
 
     fn monotonic(&self) -> Duration {
         self.started.elapsed()
     }
+}
+
+/// The milliseconds since the Unix epoch; 0 before it.
+pub(super) fn timestamp_of(time: SystemTime) -> Timestamp {
+    let elapsed = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp(i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX))
 }
 
 /// The kernel's random numbers.

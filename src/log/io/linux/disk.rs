@@ -14,10 +14,12 @@ use rustix::process::{Resource, getrlimit};
 
 use super::super::aligned::BufferPool;
 use super::super::{Disk, DurableWriter, File, Lock, OpenMode};
+use super::clock;
 use super::direct::{DIRECT_SIZE_MIN_BYTES, DirectFile, STAGING_SIZE_BYTES};
 use super::map::FileMap;
 use super::plain::PlainWriter;
 use super::uring::UringWriter;
+use crate::log::Timestamp;
 
 /// Most buffers of one vectored write (`IOV_MAX`, limits.h).
 const BUFFERS_PER_WRITE_MAX: usize = 1024;
@@ -54,6 +56,12 @@ impl Disk for LinuxDisk {
     fn size_bytes(&self, path: &Path) -> io::Result<u64> {
         let found = rustix::fs::statvfs(path)?;
         Ok(found.f_blocks.saturating_mul(found.f_frsize))
+    }
+
+    fn modified(&self, path: &Path) -> io::Result<Option<Timestamp>> {
+        fs::metadata(path)?
+            .modified()
+            .map(|time| Some(clock::timestamp_of(time)))
     }
 
     fn open_files_max(&self) -> usize {

@@ -310,7 +310,7 @@ fn wrong_indexes_of_a_sealed_segment_are_made_again_as_they_were() {
             let segments = open(&image, flushed).unwrap();
             assert!(concat(&segments.read(Offset::ZERO, READ_ALL_BYTES).unwrap()) == bytes_of(&batches));
             assert_eq!(
-                segments.batch_at_time(Timestamp(1_050)).unwrap(),
+                segments.batch_at_time(Timestamp(1_050), Offset(0)).unwrap(),
                 batches
                     .iter()
                     .find(|batch| batch.max_timestamp.0 >= 1_050)
@@ -461,7 +461,7 @@ fn a_time_index_older_than_its_offset_index_is_made_again() {
             .unwrap();
         let segments = open_large(&image, Some(end));
         for batch in &batches {
-            let found = segments.batch_at_time(batch.max_timestamp).unwrap();
+            let found = segments.batch_at_time(batch.max_timestamp, Offset(0)).unwrap();
             assert_eq!(found, Some(batch.bytes.clone()), "{left_bytes} bytes are left");
         }
     }
@@ -583,7 +583,7 @@ fn rewritten_segments_answer_with_what_is_left_and_fit_into_the_chain() {
         }
         for timestamp in 990..1_150 {
             let expected = left.iter().find(|batch| batch.max_timestamp.0 >= timestamp);
-            let found = segments.batch_at_time(Timestamp(timestamp)).unwrap();
+            let found = segments.batch_at_time(Timestamp(timestamp), Offset(0)).unwrap();
             assert_eq!(found, expected.map(|batch| batch.bytes.clone()), "at {timestamp}");
         }
     }
