@@ -112,15 +112,14 @@ impl DirectSegments {
                 path,
             } = prepared;
             let known = partition.direct_space().filter(|space| space.segment == segment);
-            let slot = match known {
-                Some(space) => space.slot,
-                None => {
-                    let Ok(slot) = self.device.attach(&path) else {
-                        continue;
-                    };
-                    self.ready.push_back(Arc::clone(&partition));
-                    slot
-                }
+            let slot = if let Some(space) = known {
+                space.slot
+            } else {
+                let Ok(slot) = self.device.attach(&path) else {
+                    continue;
+                };
+                self.ready.push_back(Arc::clone(&partition));
+                slot
             };
             partition.set_direct_space(Some(DirectSpace { segment, end, slot }));
         }

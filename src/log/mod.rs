@@ -150,6 +150,7 @@ mod planted;
 mod producers;
 mod reader;
 mod recovery;
+mod restored;
 mod retained;
 mod retention;
 #[cfg(feature = "simulation")]

@@ -2,15 +2,12 @@
 //!
 //! Nothing that was there is changed before everything has been read and decided.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::anchor::AnchorFile;
-use super::batch::{self, BatchHeader, Place};
 use super::catalog::{Catalog, METADATA_PARTITION};
 use super::checkpoint::{Checkpoint, CheckpointFiles, PartitionCheckpoint};
 use super::core::{Core, CoreParts};
@@ -18,15 +15,14 @@ use super::direct::{DirectSegments, RetiredSlots};
 use super::extent_reader;
 use super::flusher::Flusher;
 use super::io::aligned::BufferPool;
-use super::io::{Disk, DurableWriter, Environment, OpenMode};
-use super::journal::frame::{Content, FrameEntry};
+use super::io::{Disk, DurableWriter, Environment, Lock, OpenMode};
 use super::journal::{Extent, JournalFiles, Replay, WRITES_IN_FLIGHT_MAX, Writer, WriterStart, replay};
 use super::log::{LogStatus, OpenError};
 use super::partition_state::PartitionState;
 use super::places::{PARTITIONS_FOLDER, Places};
 use super::planted::{self, Bug};
+use super::restored::Restored;
 use super::retained::Retained;
-use super::segment::log_path;
 use super::{LogOptions, Offset, PartitionId, StoreId};
 
 pub(super) const LOCK_FILE: &str = "lock";
@@ -41,7 +37,7 @@ pub(super) const STORE_SIZE_BYTES: usize = 20;
 const POOL_RETAINED_MAX_BYTES: usize = 128 * 1024 * 1024;
 
 /// Partitions by number.
-type Partitions = BTreeMap<PartitionId, Arc<PartitionState>>;
+pub type Partitions = BTreeMap<PartitionId, Arc<PartitionState>>;
 
 /// An opened data folder, without its threads.
 pub struct Recovered {
@@ -59,33 +55,60 @@ pub fn open(
     options: LogOptions,
     has_threads: bool,
 ) -> Result<Recovered, OpenError> {
-    let disk = Arc::clone(&environment.disk);
+    let disk = &environment.disk;
     disk.create_dir_all(folder)
         .map_err(io_error("create the data folder", folder))?;
+    let lock = take_lock(&environment, folder)?;
+    let disk_size_bytes = disk
+        .size_bytes(folder)
+        .map_err(io_error("ask for the size of", folder))?;
+    let options = options.fitted_to(disk_size_bytes);
+    let decided = decide(&environment, folder, &options)?;
+    begin(environment, folder, options, has_threads, lock, decided)
+}
+
+fn take_lock(environment: &Environment, folder: &Path) -> Result<Box<dyn Lock>, OpenError> {
     let lock_file = if planted::is(Bug::IgnoreLock) {
         folder.join(environment.random.next_u64().to_string())
     } else {
         folder.join(LOCK_FILE)
     };
-    let lock = disk.lock(&lock_file).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked {
-            path: folder.to_path_buf(),
-            holder: error.to_string(),
-        },
-        _ => io_error("lock", &folder.join(LOCK_FILE))(error),
-    })?;
-    let disk_size_bytes = disk
-        .size_bytes(folder)
-        .map_err(io_error("ask for the size of", folder))?;
-    let options = options.fitted_to(disk_size_bytes);
-    let journal = folder.join(JOURNAL_FOLDER);
-    let store = read_or_create_store(&environment, folder)?;
-    let (mut checkpoint_files, checkpoint) = CheckpointFiles::open(&*disk, folder, store)?;
+    environment
+        .disk
+        .lock(&lock_file)
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::Locked {
+                path: folder.to_path_buf(),
+                holder: error.to_string(),
+            },
+            _ => io_error("lock", &folder.join(LOCK_FILE))(error),
+        })
+}
+
+/// What the folder holds, and where the next run goes on.
+struct Decided {
+    store: StoreId,
+    incarnation: u64,
+    checkpoint_files: CheckpointFiles,
+    checkpoint: Checkpoint,
+    anchor: AnchorFile,
+    places: Places,
+    journal: Replay,
+    partitions: Partitions,
+    catalog: Catalog,
+    restored: Restored,
+}
+
+/// Reads everything that decides what was acknowledged. A folder that was there is not changed.
+fn decide(environment: &Environment, folder: &Path, options: &LogOptions) -> Result<Decided, OpenError> {
+    let disk = &environment.disk;
+    let store = read_or_create_store(environment, folder)?;
+    let (mut checkpoint_files, checkpoint) = CheckpointFiles::open(&**disk, folder, store)?;
     if planted::is(Bug::WriteBeforeDecision) {
-        checkpoint_files.secure(&*disk)?;
+        checkpoint_files.secure(&**disk)?;
     }
-    let mut anchor = AnchorFile::open(&*disk, folder, store, options.accept_lost_writes)?;
-    let places = Places::new(Arc::clone(&disk), folder, store, &options);
+    let anchor = AnchorFile::open(&**disk, folder, store, options.accept_lost_writes)?;
+    let places = Places::new(Arc::clone(disk), folder, store, options);
     let is_intact = |partition: PartitionId, first: Offset, extent: &Extent| {
         let known = checkpoint
             .as_ref()
@@ -94,28 +117,18 @@ pub fn open(
         if is_known || planted::is(Bug::BelieveExtents) {
             return Ok(true);
         }
-        extent_reader::is_intact(&*disk, &places.of(partition).dir, first, extent)
+        extent_reader::is_intact(&**disk, &places.of(partition).dir, first, extent)
     };
-    let mut found = replay(
-        &*disk,
-        &journal,
+    let checkpoint_lsn = checkpoint.as_ref().map(|checkpoint| checkpoint.lsn);
+    let mut journal = replay(
+        &**disk,
+        &folder.join(JOURNAL_FOLDER),
         store,
-        checkpoint.as_ref().map(|checkpoint| checkpoint.lsn),
+        checkpoint_lsn,
         &is_intact,
     )?;
-    if found.last_lsn < anchor.lsn() && !planted::is(Bug::SkipAnchorCheck) {
-        let (found, expected) = (found.last_lsn, anchor.lsn());
-        if !options.accept_lost_writes {
-            let path = folder.to_path_buf();
-            return Err(OpenError::LostWrites {
-                path,
-                found,
-                expected,
-            });
-        }
-        tracing::error!(folder = %folder.display(), found, expected, "acknowledged groups are lost, as was accepted");
-    }
-    let incarnation = found
+    check_anchor(folder, options, journal.last_lsn, anchor.lsn())?;
+    let incarnation = journal
         .incarnation
         .max(checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.incarnation))
         + 1;
@@ -124,13 +137,12 @@ pub fn open(
         places: &places,
         checkpoint: checkpoint.as_ref(),
     };
-    let entries = std::mem::take(&mut found.entries);
-    let (metadata, rest): (Vec<_>, Vec<_>) = entries
+    let (metadata, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut journal.entries)
         .into_iter()
         .partition(|entry| entry.partition == METADATA_PARTITION);
     let mut partitions = Partitions::from([(METADATA_PARTITION, opening.partition(METADATA_PARTITION)?)]);
     let mut restored = Restored::default();
-    restored.restore(&*disk, &partitions, metadata)?;
+    restored.restore(&**disk, &partitions, metadata)?;
     let catalog = read_catalog(&partitions[&METADATA_PARTITION])?;
     for id in catalog
         .partitions()
@@ -139,40 +151,72 @@ pub fn open(
     {
         partitions.insert(id, opening.partition(id)?);
     }
-    restored.restore(&*disk, &partitions, rest)?;
+    restored.restore(&**disk, &partitions, rest)?;
     let checkpoint = opening.complete_checkpoint(&partitions, incarnation)?;
+    Ok(Decided {
+        store,
+        incarnation,
+        checkpoint_files,
+        checkpoint,
+        anchor,
+        places,
+        journal,
+        partitions,
+        catalog,
+        restored,
+    })
+}
 
-    // Everything is decided; from here on the folder is written.
-    sync_journal(&*disk, &journal, &found)?;
-    if !planted::is(Bug::SkipExtentSync) {
-        restored.sync(&*disk)?;
+/// Refuses a journal that ends before what was durable, unless that was accepted.
+fn check_anchor(folder: &Path, options: &LogOptions, found: u64, expected: u64) -> Result<(), OpenError> {
+    if found >= expected || planted::is(Bug::SkipAnchorCheck) {
+        return Ok(());
     }
-    checkpoint_files.secure(&*disk)?;
-    sync_folder(&*disk, folder)?;
-    if anchor.lsn() != found.last_lsn {
-        anchor.write(found.last_lsn)?;
+    if !options.accept_lost_writes {
+        let path = folder.to_path_buf();
+        return Err(OpenError::LostWrites {
+            path,
+            found,
+            expected,
+        });
     }
-    remove_left_overs(&*disk, folder, &partitions);
+    tracing::error!(folder = %folder.display(), found, expected, "acknowledged groups are lost, as was accepted");
+    Ok(())
+}
+
+/// Makes durable what was read, and begins a run behind it: from here on the folder is written.
+fn begin(
+    environment: Environment,
+    folder: &Path,
+    options: LogOptions,
+    has_threads: bool,
+    lock: Box<dyn Lock>,
+    mut decided: Decided,
+) -> Result<Recovered, OpenError> {
+    let disk = Arc::clone(&environment.disk);
+    let journal = folder.join(JOURNAL_FOLDER);
+    secure(&*disk, folder, &mut decided)?;
+    remove_left_overs(&*disk, folder, &decided.partitions);
     let device: Arc<dyn DurableWriter> = Arc::from(
         disk.durable_writer(WRITES_IN_FLIGHT_MAX)
             .map_err(io_error("open the journal in", &journal))?,
     );
     let start = WriterStart {
-        store,
-        incarnation,
-        sequence: found.sequence,
-        last_lsn: found.last_lsn,
-        last_crc: found.last_crc,
+        store: decided.store,
+        incarnation: decided.incarnation,
+        sequence: decided.journal.sequence,
+        last_lsn: decided.journal.last_lsn,
+        last_crc: decided.journal.last_crc,
         extent_size_min_bytes: options.extent_size_min_bytes,
     };
-    let files = journal_files(&disk, &device, &journal, &options, found)?;
+    let files = journal_files(&disk, &device, &journal, &options, decided.journal)?;
+    let recovered_batches = decided.restored.batches;
     let status = LogStatus {
         folder: folder.to_path_buf(),
-        store,
+        store: decided.store,
         write_path: device.path(),
-        recovered_batches: restored.batches,
+        recovered_batches,
     };
-    let recovered_batches = restored.batches;
     tracing::info!(folder = %folder.display(), write_path = %status.write_path, recovered_batches, "log opened");
     let pool = BufferPool::new(POOL_RETAINED_MAX_BYTES);
     let retired_slots = Arc::new(RetiredSlots::default());
@@ -181,9 +225,9 @@ pub fn open(
         flusher: Flusher::new(
             Arc::clone(&disk),
             folder.to_path_buf(),
-            checkpoint_files,
-            checkpoint,
-            anchor,
+            decided.checkpoint_files,
+            decided.checkpoint,
+            decided.anchor,
             direct,
             Retained::new(options.tail_retained_max_bytes),
         ),
@@ -191,25 +235,39 @@ pub fn open(
         writer: Writer::new(Arc::clone(&files), device, Arc::clone(&pool), start),
         environment,
         folder: folder.to_path_buf(),
-        places,
+        places: decided.places,
         options,
         files,
         pool,
         last_lsn: start.last_lsn,
-        dirty: restored.dirty,
-        unflushed_bytes: restored.size_bytes,
-        last_partition: catalog.last_partition,
-        metadata: Arc::clone(&partitions[&METADATA_PARTITION]),
+        dirty: decided.restored.dirty,
+        unflushed_bytes: decided.restored.size_bytes,
+        last_partition: decided.catalog.last_partition,
+        metadata: Arc::clone(&decided.partitions[&METADATA_PARTITION]),
         has_threads,
         lock,
     });
     Ok(Recovered {
         core,
         status,
-        catalog,
-        partitions,
+        catalog: decided.catalog,
+        partitions: decided.partitions,
         has_threads,
     })
+}
+
+/// Makes durable what a killed process may have left in caches.
+fn secure(disk: &dyn Disk, folder: &Path, decided: &mut Decided) -> Result<(), OpenError> {
+    sync_journal(disk, &folder.join(JOURNAL_FOLDER), &decided.journal)?;
+    if !planted::is(Bug::SkipExtentSync) {
+        decided.restored.sync(disk)?;
+    }
+    decided.checkpoint_files.secure(disk)?;
+    sync_folder(disk, folder)?;
+    if decided.anchor.lsn() != decided.journal.last_lsn {
+        decided.anchor.write(decided.journal.last_lsn)?;
+    }
+    Ok(())
 }
 
 impl Core {
@@ -288,108 +346,6 @@ impl Opening<'_> {
             }
         }
         Ok(checkpoint)
-    }
-}
-
-/// What the journal gave back to the partitions.
-#[derive(Debug, Default)]
-struct Restored {
-    dirty: Vec<Arc<PartitionState>>,
-    batches: usize,
-    size_bytes: usize,
-    /// Segments that hold blocks of extents.
-    segments: BTreeSet<PathBuf>,
-}
-
-impl Restored {
-    /// Gives the journal's entries back to their partitions; those of deleted partitions are dropped.
-    fn restore(
-        &mut self,
-        disk: &dyn Disk,
-        partitions: &Partitions,
-        entries: Vec<FrameEntry>,
-    ) -> Result<(), OpenError> {
-        for entry in entries {
-            let Some(state) = partitions.get(&entry.partition) else {
-                continue;
-            };
-            match entry.content {
-                Content::Batch {
-                    begins_segment,
-                    bytes,
-                } => {
-                    let place = begins_segment.then_some(Place {
-                        segment: entry.offset,
-                        position: 0,
-                    });
-                    self.batch(state, bytes, place)?;
-                }
-                Content::Extent(extent) => self.extent(disk, state, entry.offset, &extent)?,
-                Content::StartMoved => {
-                    if state.restore_start(entry.offset) {
-                        self.dirty.push(Arc::clone(state));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn batch(
-        &mut self,
-        state: &Arc<PartitionState>,
-        bytes: Bytes,
-        place: Option<Place>,
-    ) -> Result<(), OpenError> {
-        let partition = state.id();
-        let header =
-            BatchHeader::parse_whole(&bytes).map_err(|source| OpenError::Batch { partition, source })?;
-        let found = header.base_offset;
-        self.batches += 1;
-        self.size_bytes += bytes.len();
-        let restored = state.restore(bytes, &header, place);
-        if restored.map_err(|end| OpenError::Gap {
-            partition,
-            end,
-            found,
-        })? {
-            self.dirty.push(Arc::clone(state));
-        }
-        Ok(())
-    }
-
-    fn extent(
-        &mut self,
-        disk: &dyn Disk,
-        state: &Arc<PartitionState>,
-        first: Offset,
-        extent: &Extent,
-    ) -> Result<(), OpenError> {
-        if extent.next_offset(first) <= state.high_watermark() {
-            return Ok(());
-        }
-        let partition = state.id();
-        let run = extent_reader::read_durable(disk, partition, state.folder(), first, extent)?;
-        let mut place = extent.place;
-        for found in batch::batches(&run) {
-            let (_, bytes) = found.map_err(|source| OpenError::Batch { partition, source })?;
-            let size_bytes = bytes.len() as u64;
-            self.batch(state, bytes, Some(place))?;
-            place.position += size_bytes;
-        }
-        self.segments
-            .insert(log_path(state.folder(), extent.place.segment));
-        Ok(())
-    }
-
-    /// Blocks that a killed process wrote may be in the device's cache only, and how they are allocated in the
-    /// filesystem's: nothing is served before they are durable.
-    fn sync(&self, disk: &dyn Disk) -> Result<(), OpenError> {
-        for path in &self.segments {
-            let synced = disk.open(path, OpenMode::ReadWrite).and_then(|file| file.sync());
-            synced.map_err(io_error("sync", path))?;
-        }
-        Ok(())
     }
 }
 
@@ -545,7 +501,7 @@ pub(super) fn decode_store(bytes: &[u8; STORE_SIZE_BYTES]) -> Option<StoreId> {
     intact.then(|| StoreId(u64::from_le_bytes(std::array::from_fn(|index| body[8 + index]))))
 }
 
-fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+pub fn io_error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path: PathBuf = path.to_path_buf();
     move |source| OpenError::Io { what, path, source }
 }

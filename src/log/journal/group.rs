@@ -272,8 +272,8 @@ fn publications<T>(frame: &Bytes, entries: Vec<Entry<T>>, pieces: Vec<Piece>) ->
 fn published<T>(entry: Entry<T>, bytes: Bytes, written: Range<u64>) -> (T, Change) {
     let change = match entry.change {
         Change::Append(batch) => Change::Append(StoredBatch {
-            bytes,
             written,
+            bytes,
             ..batch
         }),
         moved @ Change::StartMoved(_) => moved,
