@@ -7,14 +7,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use io_uring::{IoUring, opcode, squeue, types};
+use io_uring::{IoUring, opcode, types};
 
 use super::super::{BLOCK_SIZE_BYTES, Completion, DurableWriter, FileSlot, WritePath};
 use super::plain::{DurableFile, occupy};
-
-/// Smallest write that the kernel's own threads begin. 512 KiB: pinning its pages and making its requests takes
-/// several times as long as waking such a thread, and keeps the one thread that submits from all else.
-const ASYNC_SIZE_MIN_BYTES: usize = 512 * 1024;
 
 /// `IORING_ENTER_GETEVENTS` of `io_uring_enter(2)`: wait for completions.
 const ENTER_GETEVENTS: u32 = 1;
@@ -65,16 +61,10 @@ impl UringWriter {
     fn start(&self, _exclusive: &mut Submission, write: &InFlight, token: u64) -> io::Result<()> {
         let len = u32::try_from(write.data.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
         let flags = write.file.flags(write.is_synced).bits();
-        let how = if write.data.len() >= ASYNC_SIZE_MIN_BYTES {
-            squeue::Flags::ASYNC
-        } else {
-            squeue::Flags::empty()
-        };
         let entry = opcode::Write::new(types::Fd(write.file.file.as_raw_fd()), write.data.as_ptr(), len)
             .offset(write.position)
             .rw_flags(flags.cast_signed())
             .build()
-            .flags(how)
             .user_data(token);
         // SAFETY: the caller holds the submission lock (`_exclusive` proves it), so this is the only
         // handle to the queue; the entry's buffer and descriptor are owned by `in_flight` until the
