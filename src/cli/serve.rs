@@ -49,6 +49,10 @@ pub struct Arguments {
     /// Write with plain system calls even where io_uring is available
     #[arg(long)]
     plain_writes: bool,
+    /// Start although the device lost writes that were durable: acknowledged records are gone. For this start
+    /// only
+    #[arg(long)]
+    accept_lost_writes: bool,
 }
 
 impl Arguments {
@@ -68,12 +72,13 @@ impl Arguments {
 
 /// Runs the command.
 pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let accept_lost_writes = arguments.accept_lost_writes;
     let (flags, file) = arguments.layer();
     let file = file.as_deref().map(read_file).transpose()?.unwrap_or_default();
     let environment = Layer::from_environment(std::env::vars())?;
     let config = flags.or(environment).or(file).resolve()?;
     check_reach(&config)?;
-    serve(config)
+    serve(config, accept_lost_writes)
 }
 
 fn read_file(path: &Path) -> anyhow::Result<Layer> {
@@ -99,13 +104,14 @@ fn check_reach(config: &ServeConfig) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn serve(config: ServeConfig) -> anyhow::Result<ExitCode> {
+fn serve(config: ServeConfig, accept_lost_writes: bool) -> anyhow::Result<ExitCode> {
     let folder = config.data_dir.clone();
     let connections_allowed = connections_allowed();
     let log = Log::open(
         &folder,
         LogOptions {
             plain_writes: config.plain_writes,
+            accept_lost_writes,
             ..LogOptions::default()
         },
     )

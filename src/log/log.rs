@@ -445,8 +445,8 @@ pub enum OpenError {
     /// The device lost groups that it had made durable.
     #[error(
         "data folder {path} ends with group {found}, and group {expected} was durable: the device lost writes that it \
-         had called flushed; restore the folder from a copy, or open it with the lost writes accepted; nothing was \
-         changed"
+         had called flushed; restore the folder from a copy, or start with --accept-lost-writes \
+         (`LogOptions::accept_lost_writes`); nothing was changed"
     )]
     LostWrites {
         /// The data folder.
