@@ -365,3 +365,56 @@ fn a_partition_of_a_deleted_topic_says_so() {
     let append = partition.append(plain(9));
     assert!(matches!(append, Err(AppendError::Deleted)), "{append:?}");
 }
+
+/// A log whose large batches go straight to segments, for which space is reserved ahead, with a topic of those and
+/// one of others.
+fn hot_and_other(disk: &SimulatedDisk) -> (Log, Partition, Partition) {
+    let options = LogOptions {
+        batch_size_max_bytes: 512 * 1024,
+        journal_file_size_bytes: 1024 * 1024,
+        extent_size_min_bytes: 16 * 1024,
+        ..LogOptions::default()
+    };
+    let log = open_with(disk, options).unwrap();
+    let partition = |name| log.create_topic(name, &one_partition()).unwrap().partitions[0].clone();
+    let (hot, other) = (partition("hot"), partition("other"));
+    (log, hot, other)
+}
+
+fn append_large(partition: &Partition, size_bytes: usize) -> Result<Append, AppendError> {
+    partition.append(batch_of(BatchBuilder::new(Timestamp(1)), &vec![7; size_bytes]))
+}
+
+#[test]
+fn space_that_is_reserved_for_one_partition_is_no_full_disk_for_another() {
+    let disk = SimulatedDisk::new(1);
+    let (log, hot, other) = hot_and_other(&disk);
+    append_large(&hot, 40_000).unwrap().wait().unwrap();
+    log.flush().unwrap();
+    disk.set_capacity(disk.used_bytes() + 600 * 1024);
+    for round in 0..6 {
+        append_large(&other, 300_000)
+            .unwrap_or_else(|error| panic!("round {round}: {error}"))
+            .wait()
+            .unwrap();
+        log.flush().unwrap();
+    }
+    assert_eq!(other.high_watermark(), Offset(6));
+    append_large(&hot, 40_000).unwrap().wait().unwrap();
+}
+
+#[test]
+fn space_that_was_just_reserved_is_given_back_in_the_same_flush() {
+    let disk = SimulatedDisk::new(1);
+    let (log, hot, other) = hot_and_other(&disk);
+    append_large(&hot, 40_000).unwrap().wait().unwrap();
+    for _ in 0..3 {
+        append_large(&other, 500_000).unwrap().wait().unwrap();
+    }
+    // Enough for the tails of both, or for what is reserved behind the first and not the second's tail.
+    disk.set_capacity(disk.used_bytes() + 5 * 1024 * 1024);
+    log.flush().unwrap();
+    append_large(&other, 1_000).unwrap().wait().unwrap();
+    assert_eq!(other.high_watermark(), Offset(4));
+    assert!(other.size_bytes().unwrap() > 1_500_000, "flushed");
+}

@@ -130,12 +130,15 @@ impl DirectSegments {
         }
     }
 
-    /// Gives back all reserved space.
-    pub fn release_all(&mut self) {
-        self.prepared.clear();
-        for partition in mem::take(&mut self.ready) {
-            self.release(&partition);
+    /// Gives back all reserved space; false if there was none.
+    pub fn release_all(&mut self) -> bool {
+        let prepared = mem::take(&mut self.prepared).into_iter();
+        let mut partitions: Vec<_> = prepared.map(|prepared| prepared.partition).collect();
+        partitions.extend(mem::take(&mut self.ready));
+        for partition in &partitions {
+            self.release(partition);
         }
+        !partitions.is_empty()
     }
 
     /// Closes the segment of a deleted partition, or the one that is full.

@@ -64,6 +64,13 @@ pub enum FlushError {
     Anchor(#[from] AnchorError),
 }
 
+impl FlushError {
+    /// Whether there was no room for a segment.
+    fn is_storage_full(&self) -> bool {
+        matches!(self, FlushError::Segment { source, .. } if source.is_storage_full())
+    }
+}
+
 /// The newest checkpoint, in memory and on disk, and the segments that large writes go to.
 #[derive(Debug)]
 pub struct Flusher {
@@ -106,18 +113,20 @@ impl Flusher {
         }
         let mut written = Vec::with_capacity(dirty.len());
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
-            match self.write(partition) {
-                Ok(size_bytes) => {
-                    self.direct.prepare(partition, size_bytes as u64);
-                    written.push((partition, size_bytes));
-                }
-                Err(FlushError::Segment { source, .. }) if source.is_storage_full() => {
-                    // What is reserved ahead of some partitions is what others need.
-                    self.direct.release_all();
-                    return Ok(FlushOutcome::StorageFull);
-                }
+            let mut size_bytes = self.write(partition);
+            if size_bytes.as_ref().is_err_and(FlushError::is_storage_full) && self.direct.release_all() {
+                // What is reserved ahead of some partitions is what others need.
+                size_bytes = self.write(partition);
+            }
+            match size_bytes {
+                Ok(size_bytes) => written.push((partition, size_bytes)),
+                Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
                 Err(error) => return Err(error),
             }
+        }
+        // Space ahead comes after what must be written now.
+        for (partition, size_bytes) in &written {
+            self.direct.prepare(partition, *size_bytes as u64);
         }
         let is_synced = written.len() >= SYNC_ALL_MIN;
         if is_synced {
@@ -140,7 +149,12 @@ impl Flusher {
             (entry.log_start, entry.cleaned) = (partition.log_start(), partition.cleaned());
         }
         self.direct.open_prepared();
-        match self.save(lsn + u64::from(planted::is(Bug::CheckpointAhead))) {
+        let lsn_saved = lsn + u64::from(planted::is(Bug::CheckpointAhead));
+        let mut saved = self.save(lsn_saved);
+        if saved.as_ref().is_err_and(CheckpointError::is_storage_full) && self.direct.release_all() {
+            saved = self.save(lsn_saved);
+        }
+        match saved {
             Ok(()) => {}
             Err(error) if error.is_storage_full() => return Ok(FlushOutcome::StorageFull),
             Err(error) => return Err(error.into()),
