@@ -1,7 +1,6 @@
 //! The configurations that a topic can have: names, types, defaults, and which values are taken.
 //!
-//! Names, types and defaults are those of Kafka 4, so that its tools work; [`DURABILITY`] and
-//! [`DURABILITY_OS_SYNC_MS`] are this log's own.
+//! Names, types and defaults are those of Kafka 4, so that its tools work; [`DURABILITY`] is this log's own.
 
 use std::collections::BTreeMap;
 
@@ -10,8 +9,6 @@ const SEGMENT_SIZE_MIN_BYTES: i64 = 1024 * 1024;
 
 /// When an append is acknowledged: `fsync` or `os`.
 pub const DURABILITY: &str = "durability";
-/// How often what the class `os` acknowledged is made durable, in milliseconds.
-pub const DURABILITY_OS_SYNC_MS: &str = "durability.os.sync.ms";
 
 /// Kafka's type of a configuration, by its number in Kafka's protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +85,7 @@ const fn config(
 }
 
 /// All topic configurations, by name.
-pub const TOPIC_CONFIGS: [TopicConfig; 35] = [
+pub const TOPIC_CONFIGS: [TopicConfig; 34] = [
     config(
         "cleanup.policy",
         ConfigType::List,
@@ -129,13 +126,7 @@ pub const TOPIC_CONFIGS: [TopicConfig; 35] = [
         DURABILITY,
         ConfigType::String,
         "fsync",
-        "When an append is acknowledged: fsync (on stable storage) or os (in the operating system's cache).",
-    ),
-    config(
-        DURABILITY_OS_SYNC_MS,
-        ConfigType::Long,
-        "1000",
-        "How often a topic with durability os is made durable.",
+        "When an append is acknowledged: fsync (on stable storage) or os (with the device, on stable storage within a second).",
     ),
     config(
         "file.delete.delay.ms",
@@ -388,9 +379,7 @@ fn value_refusal(name: &str, value: &str) -> Option<&'static str> {
         ),
         "segment.bytes" => (is_below(SEGMENT_SIZE_MIN_BYTES), "must be at least 1048576"),
         "retention.ms" | "retention.bytes" => (is_below(-1), "must be at least -1"),
-        "segment.ms" | "max.compaction.lag.ms" | DURABILITY_OS_SYNC_MS | "min.insync.replicas" => {
-            (is_below(1), "must be at least 1")
-        }
+        "segment.ms" | "max.compaction.lag.ms" | "min.insync.replicas" => (is_below(1), "must be at least 1"),
         "max.message.bytes"
         | "min.compaction.lag.ms"
         | "delete.retention.ms"
@@ -444,7 +433,6 @@ mod tests {
             ("compression.type", "gzip"),
             ("message.timestamp.type", "LogAppendTime"),
             ("durability", "hope"),
-            ("durability.os.sync.ms", "0"),
         ] {
             assert!(check(name, value).is_err(), "{name}={value}");
         }

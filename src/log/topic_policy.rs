@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::Durability;
-use super::topic_config::{self, DURABILITY, DURABILITY_OS_SYNC_MS};
+use super::topic_config::{self, DURABILITY};
 
 /// The typed configurations of one topic, as far as the log acts on them.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -32,8 +32,6 @@ pub struct TopicPolicy {
     pub dirty_ratio_min: f64,
     /// When an append is acknowledged.
     pub durability: Durability,
-    /// Longest time between two syncs of what the class `os` acknowledged.
-    pub os_sync_interval: Duration,
 }
 
 impl Default for TopicPolicy {
@@ -67,7 +65,6 @@ impl TopicPolicy {
                 "os" => Durability::Os,
                 _ => Durability::Fsync,
             },
-            os_sync_interval: configs.duration(DURABILITY_OS_SYNC_MS).unwrap_or(Duration::MAX),
         }
     }
 
@@ -133,7 +130,6 @@ mod tests {
             tombstone_retention: Duration::from_hours(24),
             dirty_ratio_min: 0.5,
             durability: Durability::Fsync,
-            os_sync_interval: Duration::from_secs(1),
         };
         assert_eq!(policy(&[]), expected);
         assert_eq!(TopicPolicy::default(), expected);
@@ -152,7 +148,6 @@ mod tests {
             ("delete.retention.ms", "3"),
             ("min.cleanable.dirty.ratio", "0.25"),
             ("durability", "os"),
-            ("durability.os.sync.ms", "4"),
         ]);
         let expected = TopicPolicy {
             deletes: true,
@@ -166,7 +161,6 @@ mod tests {
             tombstone_retention: Duration::from_millis(3),
             dirty_ratio_min: 0.25,
             durability: Durability::Os,
-            os_sync_interval: Duration::from_millis(4),
         };
         assert_eq!(read, expected);
         assert_eq!(read.roll_age(), Duration::from_millis(2));
