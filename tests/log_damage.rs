@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod other_history;
+
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -308,5 +310,17 @@ fn a_checkpoint_whose_sync_failed_is_written_again_before_it_is_believed() {
             .unwrap_or_else(|error| panic!("{flushed:?} at {failing}, then a power cut: {error:?}"));
         let partition = log.topic("t").unwrap().partitions[0].clone();
         assert_eq!(values(&partition).len(), 45, "{flushed:?} at {failing}");
+    }
+}
+
+#[test]
+fn a_group_of_another_history_of_the_same_store_never_follows() {
+    use other_history::{VALUES, served_with_foreign_group};
+    for group in 0..VALUES.len() {
+        let served = served_with_foreign_group(group);
+        let is_last = group + 1 == VALUES.len();
+        // A later group says that all but the last were durable.
+        let expected = is_last.then(|| VALUES[..group].to_vec());
+        assert_eq!(served, expected, "group {group}");
     }
 }

@@ -1,13 +1,17 @@
 //! Every bug that is planted into the log is found by the simulator.
 
-use doorbuster::log::planted::Bug;
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod other_history;
+
+use doorbuster::log::planted::{self, Bug};
 use doorbuster::log::simulation::{Hunt, hunt_all};
 
 /// Seeds in which a bug must show itself.
 const SEEDS_MAX: u64 = 60_000;
 
-/// Needs a whole journal file of a copy that went its own way with the very same groups: seldom enough that no
-/// number of seeds is sure to meet it.
+/// Needs a journal of a copy that went its own way with the very same groups: seldom enough that no number of seeds
+/// is sure to meet it. It is shown directly below.
 const SELDOM: Bug = Bug::IgnoreChecksumChain;
 
 #[test]
@@ -31,4 +35,13 @@ fn every_planted_bug_is_found() {
         .map(|hunt| hunt.bug)
         .collect();
     assert_eq!(missed, []);
+}
+
+#[test]
+fn frames_that_need_not_follow_one_another_serve_another_history() {
+    let last = other_history::VALUES.len() - 1;
+    let right = &other_history::VALUES[..last];
+    assert_eq!(other_history::served_with_foreign_group(last).unwrap(), right);
+    let served = planted::with(SELDOM, || other_history::served_with_foreign_group(last));
+    assert_ne!(served.unwrap(), right, "the test of damage would not notice");
 }
