@@ -16,8 +16,8 @@ use super::producers::ProducerTable;
 use super::retained::Retained;
 use super::segment::SegmentError;
 
-/// Partitions in one flush from which on the whole filesystem is synced at once. 256: a sync of one file takes
-/// about 100 µs on its own, and ten thousand of them a second.
+/// Partitions in one flush from which on the whole filesystem is synced at once. 256: with 10,000 partitions one sync
+/// let 96 MB/s through, one for each 69; below, a sync of everybody's files is a high price.
 const SYNC_ALL_MIN: usize = 256;
 
 /// What a flush came to.
