@@ -112,11 +112,14 @@ impl Flusher {
             return Ok(FlushOutcome::Flushed);
         }
         let mut written = Vec::with_capacity(dirty.len());
+        // Known before the first write: so many files do not stay open until their syncs. A flush that a full disk ends
+        // leaves all of them dirty, so the next one is as large.
+        let syncs_all = dirty.len() >= SYNC_ALL_MIN;
         for partition in dirty.iter().filter(|partition| !partition.is_deleted()) {
-            let mut size_bytes = self.write(partition);
+            let mut size_bytes = self.write(partition, syncs_all);
             if size_bytes.as_ref().is_err_and(FlushError::is_storage_full) && self.direct.release_all() {
                 // What is reserved ahead of some partitions is what others need.
-                size_bytes = self.write(partition);
+                size_bytes = self.write(partition, syncs_all);
             }
             match size_bytes {
                 Ok(size_bytes) => written.push((partition, size_bytes)),
@@ -128,8 +131,7 @@ impl Flusher {
         for (partition, size_bytes) in &written {
             self.direct.prepare(partition, *size_bytes as u64);
         }
-        let is_synced = written.len() >= SYNC_ALL_MIN;
-        if is_synced {
+        if syncs_all {
             self.sync_all()?;
         }
         for (partition, _) in &written {
@@ -138,7 +140,7 @@ impl Flusher {
                 source,
             };
             let segments = partition.segments().map_err(segment_error)?;
-            if is_synced {
+            if syncs_all {
                 segments.sync_rest().map_err(segment_error)?;
             } else if !planted::is(Bug::CheckpointBeforeSync) {
                 segments.sync().map_err(segment_error)?;
@@ -214,8 +216,9 @@ impl Flusher {
         self.direct.release_all();
     }
 
-    /// Writes the partition's tail to its segments and tells how many bytes it had.
-    fn write(&mut self, partition: &Arc<PartitionState>) -> Result<usize, FlushError> {
+    /// Writes the partition's tail to its segments and tells how many bytes it had. Where a sync of everything
+    /// follows, no file stays open for it.
+    fn write(&mut self, partition: &Arc<PartitionState>, syncs_all: bool) -> Result<usize, FlushError> {
         let segment_error = |source| FlushError::Segment {
             partition: partition.id(),
             source,
@@ -223,6 +226,9 @@ impl Flusher {
         let batches = partition.begin_flush().map_err(segment_error)?;
         let segments = partition.segments().map_err(segment_error)?;
         let appended = segments.append(&batches);
+        if syncs_all {
+            segments.release_files();
+        }
         // A disk that is full half-way keeps the first batches: the next attempt passes over them.
         let end = segments.flushed().next_offset;
         let entry = self.entry(partition);

@@ -198,6 +198,13 @@ impl Segments {
         self.writer().append(self, rest)
     }
 
+    /// Closes the files that were appended to, so that any number of partitions can be flushed at once. The next sync
+    /// must be [`crate::log::io::Disk::sync_all`], which reports the errors of closed files too, and then
+    /// [`Segments::sync_rest`].
+    pub fn release_files(&self) {
+        self.writer().release_files();
+    }
+
     /// Makes everything appended so far durable: data, indexes of closed segments, and folder entries.
     ///
     /// # Errors

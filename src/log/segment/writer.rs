@@ -122,8 +122,7 @@ impl Writer {
         self.check_sync(&segments.place)?;
         if data_is_synced {
             self.distrusted.clear();
-            self.unsynced.clear();
-            self.written = None;
+            self.release_files();
             self.is_folder_dirty = false;
         }
         let mut result = self.sync_files(segments);
@@ -132,6 +131,12 @@ impl Writer {
         }
         self.has_sync_failed = result.is_err();
         result
+    }
+
+    /// Closes the files that wait for their sync, as far as nobody reads them: a sync of the whole filesystem follows.
+    pub(super) fn release_files(&mut self) {
+        self.unsynced.clear();
+        self.written = None;
     }
 
     fn check_sync(&self, place: &SegmentPlace) -> Result<(), SegmentError> {

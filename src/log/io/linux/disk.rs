@@ -92,13 +92,11 @@ impl Disk for LinuxDisk {
             OpenMode::ReadWrite => options.read(true).write(true),
             OpenMode::CreateNew => options.read(true).write(true).create_new(true),
         };
-        let file = options.open(path)?;
-        let len = file.metadata()?.len();
         Ok(Arc::new(LinuxFile {
-            file,
+            file: options.open(path)?,
             direct: DirectFile::new(path, Arc::clone(&self.staging)),
             map: FileMap::default(),
-            known_len: AtomicU64::new(len),
+            known_len: AtomicU64::new(0),
         }))
     }
 
