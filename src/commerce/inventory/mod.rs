@@ -27,6 +27,7 @@ mod queue;
 mod recount;
 mod recovery;
 mod reservations;
+mod seat;
 mod service;
 mod shard;
 mod snapshot;
