@@ -238,6 +238,33 @@ impl Inventory {
         self.queue_many(commands, |queue, request| queue.post(request).map(drop))
     }
 
+    /// Queues a read as [`Inventory::post_many`] queues commands, whether there is room or not: the caller bounds
+    /// how many wait.
+    pub(in crate::commerce) fn post_stock(&self, sku: &str) -> Answer<Option<StockView>> {
+        self.post_read(|sender| Request::Stock {
+            sku: sku.to_owned(),
+            sender,
+        })
+    }
+
+    /// Queues a read as [`Inventory::post_stock`] does.
+    pub(in crate::commerce) fn post_reservation(&self, reservation: Uuid) -> Answer<Option<ReservationView>> {
+        self.post_read(|sender| Request::Reservation { reservation, sender })
+    }
+
+    fn post_read<T>(&self, request: impl FnOnce(super::answer::Sender<T>) -> Request) -> Answer<T> {
+        let (sender, answer) = Answer::new();
+        match self.shard.queue.post_always(request(sender)) {
+            Ok(()) => answer,
+            Err(stopped) => Answer::ready(Err(stopped)),
+        }
+    }
+
+    /// Lets the shard's own thread decide what was posted.
+    pub(in crate::commerce) fn wake(&self) {
+        self.shard.queue.wake();
+    }
+
     /// Decides what is queued on the calling thread, or leaves that to whoever is deciding. The caller then owes an
     /// [`Inventory::complete_here`].
     pub(in crate::commerce) fn decide_here(&self) {

@@ -155,6 +155,17 @@ impl Queue {
         Ok(put(content, request, weight))
     }
 
+    /// Queues a request even if the queue is full, and leaves it to the caller to wake the receiver.
+    pub(super) fn post_always(&self, request: Request) -> Result<(), Stopped> {
+        let content = self.lock();
+        if let Some(stopped) = &content.stopped {
+            return Err(stopped.clone());
+        }
+        let weight = request.weight();
+        put(content, request, weight);
+        Ok(())
+    }
+
     /// Wakes the receiver, which then looks for what is queued.
     pub(super) fn wake(&self) {
         if let Some(receiver) = self.receiver.get() {
