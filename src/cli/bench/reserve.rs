@@ -167,10 +167,7 @@ fn reserve(number: u64) -> Command {
         id: reservation,
         reservation,
         customer: format!("c{number}"),
-        lines: vec![Line {
-            sku: SKU.to_owned(),
-            quantity: 1,
-        }],
+        lines: vec![Line::new(SKU.to_owned(), 1)],
         ttl_ms: HOLD_MS,
     }
 }

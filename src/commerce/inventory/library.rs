@@ -227,27 +227,17 @@ impl Inventory {
 
     /// Adds units to an article. `id` makes a repeat harmless.
     pub fn receive(&self, id: Uuid, sku: &str, quantity: u32) -> Result<Outcome, Stopped> {
-        self.submit(Command::Receive {
-            id,
-            sku: sku.to_owned(),
-            quantity,
-        })
-        .wait()
+        self.submit(Command::receive(id, sku, quantity)).wait()
     }
 
-    /// Sets the selling rules of an article. `id` makes a repeat harmless.
+    /// Sets the limit per customer of an article, or takes it away. `id` makes a repeat harmless.
     pub fn set_policy(
         &self,
         id: Uuid,
         sku: &str,
         limit_per_customer: Option<u32>,
     ) -> Result<Outcome, Stopped> {
-        self.submit(Command::SetPolicy {
-            id,
-            sku: sku.to_owned(),
-            limit_per_customer,
-        })
-        .wait()
+        self.submit(Command::limit(id, sku, limit_per_customer)).wait()
     }
 
     /// Holds a whole cart for `ttl`, or nothing of it. The reservation's id makes a repeat harmless.
@@ -258,15 +248,8 @@ impl Inventory {
         lines: Vec<Line>,
         ttl: Duration,
     ) -> Result<Outcome, Stopped> {
-        let (customer, ttl_ms) = (customer.to_owned(), milliseconds(ttl));
-        self.submit(Command::Reserve {
-            id: reservation,
-            reservation,
-            customer,
-            lines,
-            ttl_ms,
-        })
-        .wait()
+        self.submit(Command::reserve(reservation, customer, lines, milliseconds(ttl)))
+            .wait()
     }
 
     /// Pushes the end of a live hold out to `ttl` from now. `id` makes a repeat harmless.
@@ -281,20 +264,12 @@ impl Inventory {
 
     /// Sells the units of a live hold.
     pub fn commit(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
-        self.submit(Command::Commit {
-            id: reservation,
-            reservation,
-        })
-        .wait()
+        self.submit(Command::commit(reservation)).wait()
     }
 
     /// Gives the units of a live hold back.
     pub fn release(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
-        self.submit(Command::Release {
-            id: reservation,
-            reservation,
-        })
-        .wait()
+        self.submit(Command::release(reservation)).wait()
     }
 
     /// The units of an article, as far as they are durable.
