@@ -266,6 +266,7 @@ mod tests {
         Command::Commit {
             id: uuid::Uuid::from_u128(1),
             reservation: uuid::Uuid::from_u128(2),
+            lines: Vec::new(),
         }
     }
 
@@ -277,6 +278,7 @@ mod tests {
                 Outcome::Received {
                     sku: sku(),
                     quantity: 1,
+                    location: String::new(),
                 },
                 200,
             ),
@@ -286,6 +288,7 @@ mod tests {
                     lines: vec![],
                     ttl_ms: 1,
                     expires_at_ms: 2,
+                    cart: None,
                 },
                 201,
             ),

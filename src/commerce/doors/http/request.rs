@@ -99,11 +99,13 @@ pub(super) fn command(body: Value, path: FromPath<'_>, key: Option<Uuid>) -> Res
     let kind = fields.get("type").and_then(Value::as_str).unwrap_or_default();
     let given = own.or(key);
     let (id, reservation) = match kind {
-        "reserve" => {
+        "reserve" | "join_waitlist" => {
             let reservation = reservation.or(given).unwrap_or_else(Uuid::now_v7);
             (given.unwrap_or(reservation), Some(reservation))
         }
-        "commit" | "release" => (given.or(reservation).unwrap_or_else(Uuid::now_v7), reservation),
+        "commit" | "release" | "leave_waitlist" => {
+            (given.or(reservation).unwrap_or_else(Uuid::now_v7), reservation)
+        }
         _ => (given.unwrap_or_else(Uuid::now_v7), reservation),
     };
     fields.insert("id".to_owned(), id.to_string().into());
@@ -165,16 +167,7 @@ mod tests {
             body[name] = text.into();
             body
         };
-        let expected = |id: Uuid, reservation| Command::Reserve {
-            id,
-            reservation,
-            customer: "c".into(),
-            lines: vec![Line {
-                sku: "tv".into(),
-                quantity: 1,
-            }],
-            ttl_ms: 5,
-        };
+        let expected = |id: Uuid| Command::reserve(id, "c", vec![Line::new("tv", 1)], 5);
         let named = id_of(b"o-1").unwrap();
         for (body, key) in [
             (cart.clone(), Some(named)),
@@ -182,7 +175,7 @@ mod tests {
             (with("reservation", "o-1"), None),
             (with("id", "o-1"), Some(named)),
         ] {
-            assert_eq!(command(body, reserve, key).unwrap(), expected(named, named));
+            assert_eq!(command(body, reserve, key).unwrap(), expected(named));
         }
         assert!(command(with("id", "o-1"), reserve, Some(Uuid::nil())).is_err());
         let drawn = command(cart.clone(), reserve, None).unwrap();
@@ -198,7 +191,7 @@ mod tests {
             ..FromPath::default()
         };
         let id = Uuid::parse_str(UUID).unwrap();
-        let expected = Command::Commit { id, reservation: id };
+        let expected = Command::commit(id);
         assert_eq!(command(Value::Null, path, None).unwrap(), expected);
         assert_eq!(
             command(json!({"type": "release", "reservation": "other"}), path, None).unwrap(),
