@@ -97,9 +97,10 @@ fn push_field(text: &mut Vec<u8>, name: &str, value: &Value) {
     };
 }
 
+/// Whether a text stands as it is: nobody takes it for a number, and it has no end of its own.
 fn is_plain(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
-    !text.is_empty() && text.bytes().all(plain)
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(plain)
 }
 
 fn write_error(reply: &mut Vec<u8>, text: &[u8]) {
@@ -202,6 +203,11 @@ mod tests {
             sold_out("a b\r\n+OK"),
             Form::Other,
             "-SOLD_OUT available=3 sku=\"a b\\r\\n+OK\"\r\n",
+        );
+        check(
+            sold_out("4711"),
+            Form::Other,
+            "-SOLD_OUT available=3 sku=\"4711\"\r\n",
         );
         check(Outcome::Expired, Form::Commit, "-EXPIRED\r\n");
         check(Outcome::AlreadyReleased, Form::Commit, "-ALREADY_RELEASED\r\n");
