@@ -163,13 +163,12 @@ fn reserve_batches(inventory: &Inventory, reservations: u64) -> anyhow::Result<L
 
 fn reserve(number: u64) -> Command {
     let reservation = Uuid::from_u128(u128::from(number) + 1_000);
-    Command::Reserve {
-        id: reservation,
+    Command::reserve(
         reservation,
-        customer: format!("c{number}"),
-        lines: vec![Line::new(SKU.to_owned(), 1)],
-        ttl_ms: HOLD_MS,
-    }
+        format!("c{number}"),
+        vec![Line::new(SKU.to_owned(), 1)],
+        HOLD_MS,
+    )
 }
 
 impl Report {

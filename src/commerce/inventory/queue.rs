@@ -175,6 +175,7 @@ impl Queue {
     }
 
     /// Queues a request, unless the queue is full. A request larger than the whole queue fits an empty one.
+    #[expect(clippy::result_large_err, reason = "the request comes back")]
     pub(super) fn push(&self, request: Request) -> Result<(), NotQueued> {
         let content = self.lock();
         if let Some(stopped) = &content.stopped {
