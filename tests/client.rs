@@ -14,7 +14,9 @@ use std::time::Duration;
 use daemon::{Daemon, free_address, serve};
 use doorbuster::client::{Client, ClientError, ClientOptions, Reservation};
 use doorbuster::commerce::doors::resp::{RespConfig, RespDoor};
-use doorbuster::commerce::inventory::{Command, Inventory, InventoryOptions, Line, Outcome, Router};
+use doorbuster::commerce::inventory::{
+    CartPolicy, Command, Inventory, InventoryOptions, Line, Outcome, Router,
+};
 use doorbuster::commerce::store::MemoryStore;
 use uuid::Uuid;
 

@@ -52,6 +52,17 @@ pub enum Reservation {
         /// When the hold ends by itself, in milliseconds since the Unix epoch.
         expires_at_ms: i64,
     },
+    /// The customer waits for units.
+    Waiting {
+        /// Who waits.
+        customer: String,
+        /// The article.
+        sku: String,
+        /// How many units.
+        quantity: u32,
+        /// The place in the queue, from 1.
+        position: u64,
+    },
     /// The units are sold.
     Committed,
     /// The hold was given back.

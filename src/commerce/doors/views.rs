@@ -6,13 +6,8 @@ use super::super::inventory::{ReservationView, StockView};
 
 /// The units of an article.
 pub(super) fn stock(stock: &StockView) -> Value {
-    json!({
-        "received": stock.received,
-        "reserved": stock.reserved,
-        "allocated": stock.allocated,
-        "sellable": stock.sellable,
-        "limit_per_customer": stock.limit_per_customer,
-    })
+    // A struct of numbers, texts and lists of such has no failing case.
+    serde_json::to_value(stock).unwrap_or_default()
 }
 
 /// Where a reservation stands.
@@ -27,6 +22,18 @@ pub(super) fn reservation(reservation: &ReservationView) -> Value {
             "customer": customer,
             "lines": lines,
             "expires_at_ms": expires_at_ms,
+        }),
+        ReservationView::Waiting {
+            customer,
+            sku,
+            quantity,
+            position,
+        } => json!({
+            "state": "waiting",
+            "customer": customer,
+            "sku": sku,
+            "quantity": quantity,
+            "position": position,
         }),
         ReservationView::Committed => json!({"state": "committed"}),
         ReservationView::Released => json!({"state": "released"}),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Point;
+use super::{Outcome, Point};
 
 /// A quantity of one article in a cart.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -50,6 +50,10 @@ pub enum CartPolicy {
 }
 
 impl CartPolicy {
+    /// Every policy, each at the place of its code.
+    pub(super) const ALL: &[CartPolicy] = &[CartPolicy::All, CartPolicy::Partial, CartPolicy::PerLine];
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
     pub(super) fn is_all(&self) -> bool {
         *self == CartPolicy::All
     }
@@ -127,6 +131,20 @@ pub enum LineRefusal {
         /// How many more the customer may have.
         remaining: u32,
     },
+}
+
+impl LineRefusal {
+    /// The refusal of a whole cart because of a line of this article.
+    pub(super) fn outcome(self, sku: &str) -> Outcome {
+        let sku = sku.to_owned();
+        match self {
+            LineRefusal::UnknownSku => Outcome::UnknownSku { sku },
+            LineRefusal::NotOpen { opens_at_ms } => Outcome::NotOpen { sku, opens_at_ms },
+            LineRefusal::Closed { closed_at_ms } => Outcome::Closed { sku, closed_at_ms },
+            LineRefusal::SoldOut { available } => Outcome::SoldOut { sku, available },
+            LineRefusal::CustomerLimit { remaining } => Outcome::CustomerLimit { sku, remaining },
+        }
+    }
 }
 
 /// A quantity of one article in a kit.

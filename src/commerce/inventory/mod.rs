@@ -5,6 +5,7 @@
 //! snapshots, the service on topics, and the audit that recounts without any of this code.
 
 mod answer;
+mod asked;
 mod audit;
 #[cfg(test)]
 mod callers;
@@ -16,10 +17,14 @@ mod command_ids;
 mod command_record;
 mod decide;
 mod encoding;
+mod expired;
+mod follow_up;
 mod holds;
 mod kept_topic;
 mod library;
 mod limits;
+mod location;
+mod misfit;
 #[cfg(test)]
 mod model;
 mod names;
@@ -36,12 +41,16 @@ mod seat;
 mod service;
 mod shard;
 mod snapshot;
+mod snapshot_items;
 mod state;
+mod state_stock;
 mod stock;
 mod striped;
 #[cfg(test)]
 mod topics;
 mod totals;
+mod view;
+mod waitlist;
 mod wire;
 
 pub use answer::Answer;
@@ -54,6 +63,7 @@ pub use command_record::{CommandRecord, commands_in};
 pub use decide::decide;
 pub use library::{EVENTS_TOPIC, Inventory, InventoryOpenError, InventoryOptions};
 pub use limits::*;
+pub use misfit::Misfit;
 pub use outcome::{Event, Outcome};
 pub use place::{Degrees, Point};
 pub use publisher::EventFormat;
@@ -65,5 +75,6 @@ pub use router::{Found, GROUP_SEPARATOR, Routed, Router, Submitted, Unroutable};
 pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions, ServiceStopped};
 pub use shard::{StopCause, Stopped};
 pub use snapshot::{Snapshot, SnapshotError, SnapshotFile};
-pub use state::{Misfit, ReservationView, State, StockView};
+pub use state::State;
+pub use view::{LocationStock, ReservationView, StockView};
 pub use wire::DecodeError;

@@ -14,8 +14,8 @@ use super::cloud_event::Trace;
 use super::publisher::Publisher;
 use super::queue::{Queue, Request};
 use super::{
-    Command, CommandRecord, Event, EventFormat, LINES_MAX, Misfit, NAME_MAX_BYTES, Outcome, ReservationView,
-    State, StockView, decide,
+    Command, CommandRecord, Event, EventFormat, LINES_MAX, LOCATION_MAX_BYTES, Misfit, NAME_MAX_BYTES,
+    Outcome, ReservationView, SPLIT_LOCATIONS_MAX, State, StockView, decide,
 };
 use crate::commerce::store::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::BatchError;
@@ -27,9 +27,16 @@ use crate::log::{LogFailed, Offset};
 const BATCH_TARGET_BYTES: usize = 256 * 1024;
 
 /// Smallest limit on a batch that a shard can work with: a batch is closed once it reached its target, so an event
-/// of the largest size comes on top. JSON writes a byte of a name as six at worst.
-pub(super) const BATCH_SIZE_LEAST_BYTES: usize = 2 * BATCH_TARGET_BYTES;
-const _: () = assert!(LINES_MAX * NAME_MAX_BYTES * 6 < BATCH_TARGET_BYTES / 2);
+/// of the largest size comes on top, and the stock signals of its lines.
+pub(super) const BATCH_SIZE_LEAST_BYTES: usize = 3 * BATCH_TARGET_BYTES;
+/// A line with its names, of which JSON writes a byte as six at worst, and room for what stands between them.
+const LINE_MAX_BYTES: usize = (NAME_MAX_BYTES + LOCATION_MAX_BYTES) * 6 + 64;
+/// The lines as held and as sent, the reasons of those that failed, and the names of a split.
+const EVENT_MAX_BYTES: usize =
+    LINES_MAX * (2 * LINE_MAX_BYTES + 64) + 4_096 + SPLIT_LOCATIONS_MAX * LOCATION_MAX_BYTES * 6;
+/// A signal is an event of its own: the name in JSON, in the key and in a header, and the other headers.
+const SIGNAL_MAX_BYTES: usize = NAME_MAX_BYTES * 8 + 1_024;
+const _: () = assert!(EVENT_MAX_BYTES + LINES_MAX * SIGNAL_MAX_BYTES <= 2 * BATCH_TARGET_BYTES);
 const _: () = assert!(BATCH_SIZE_LEAST_BYTES < crate::log::BATCH_SIZE_MAX_BYTES);
 
 /// Most batches on their way to stable storage, as many as the journal keeps in flight.
@@ -298,11 +305,26 @@ impl<S: EventStore> Writer<S> {
         self.record(&event, &command.trace)
     }
 
-    /// Folds an event and adds it to the batch under construction.
+    /// Folds an event and what follows from it, and adds them to the batch under construction.
     fn record(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {
+        self.push(event, trace)?;
+        // A batch ends only before an offer: a stock signal is in the same append as its cause.
+        while let Some(event) = self.state.follow_up() {
+            if matches!(event.outcome, Outcome::Offered { .. }) {
+                self.append_if_full()?;
+            }
+            self.push(&event, trace)?;
+        }
+        self.append_if_full()
+    }
+
+    fn push(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {
         self.state.apply(event)?;
         let offset = self.end.plus(self.publisher.len() as u64);
-        self.publisher.push(event, offset, trace)?;
+        Ok(self.publisher.push(event, offset, trace)?)
+    }
+
+    fn append_if_full(&mut self) -> Result<(), StopCause> {
         if self.publisher.size_bytes() >= BATCH_TARGET_BYTES {
             self.append()?;
             self.read_clock();

@@ -260,13 +260,13 @@ fn a_log_whose_batches_are_too_small_for_events_is_refused_before_it_stops_the_s
         opened.map(|inventory| inventory.submit_batch((0..20_000).map(command).collect()))
     };
     assert!(matches!(
-        open_with(512 * 1024 - 1),
+        open_with(768 * 1024 - 1),
         Err(InventoryOpenError::BatchesTooSmall {
-            limit_bytes: 524_287,
-            needed_bytes: 524_288
+            limit_bytes: 786_431,
+            needed_bytes: 786_432
         })
     ));
-    assert!(open_with(512 * 1024).unwrap().is_ok());
+    assert!(open_with(768 * 1024).unwrap().is_ok());
 }
 
 #[test]

@@ -75,6 +75,7 @@ pub(super) fn kind(outcome: &Outcome) -> u8 {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm for each kind")]
 pub(super) fn write(outcome: &Outcome, at_ms: i64, out: &mut Vec<u8>) {
     let kind = kind(outcome);
     match outcome {

@@ -11,6 +11,8 @@
 mod body;
 mod parts;
 
+pub(super) use parts::put_split;
+
 use uuid::Uuid;
 
 use super::Event;

@@ -37,9 +37,9 @@ pub(super) fn read_code<T: Copy>(cursor: &mut Cursor<'_>, meanings: &[T]) -> Res
 }
 
 /// Reads whether something is there, and then that.
-pub(super) fn read_optional<T>(
-    cursor: &mut Cursor<'_>,
-    read: impl FnOnce(&mut Cursor<'_>) -> Result<T, DecodeError>,
+pub(super) fn read_optional<'a, T>(
+    cursor: &mut Cursor<'a>,
+    read: impl FnOnce(&mut Cursor<'a>) -> Result<T, DecodeError>,
 ) -> Result<Option<T>, DecodeError> {
     match cursor.byte()? {
         0 => Ok(None),
@@ -79,7 +79,7 @@ pub(super) fn put_optional_uuid(out: &mut Vec<u8>, id: Option<Uuid>) {
 }
 
 pub(super) fn read_optional_uuid(cursor: &mut Cursor<'_>) -> Result<Option<Uuid>, DecodeError> {
-    read_optional(cursor, |cursor| cursor.uuid())
+    read_optional(cursor, Cursor::uuid)
 }
 
 /// Lines without their locations.
@@ -148,8 +148,6 @@ pub(super) fn read_point(cursor: &mut Cursor<'_>) -> Result<Point, DecodeError> 
     })
 }
 
-const POLICIES: &[CartPolicy] = &[CartPolicy::All, CartPolicy::Partial, CartPolicy::PerLine];
-
 pub(super) fn put_cart(out: &mut Vec<u8>, cart: Option<&Cart>) {
     out.push(u8::from(cart.is_some()));
     if let Some(cart) = cart {
@@ -163,7 +161,7 @@ pub(super) fn put_cart(out: &mut Vec<u8>, cart: Option<&Cart>) {
 pub(super) fn read_cart(cursor: &mut Cursor<'_>) -> Result<Option<Cart>, DecodeError> {
     read_optional(cursor, |cursor| {
         Ok(Cart {
-            policy: read_code(cursor, POLICIES)?,
+            policy: read_code(cursor, CartPolicy::ALL)?,
             split: read_split(cursor)?,
             lines: read_placed_lines(cursor)?,
             failed: read_failures(cursor)?,
@@ -178,7 +176,9 @@ pub(in crate::commerce::inventory) fn put_split(out: &mut Vec<u8>, split: Option
         Some(Split::Fixed { locations }) => {
             out.push(1);
             put_varint(out, locations.len() as u64);
-            locations.iter().for_each(|location| put_text(out, location));
+            for location in locations {
+                put_text(out, location);
+            }
         }
         Some(Split::Nearest { near }) => {
             out.push(2);
