@@ -88,6 +88,29 @@ fn every_outcome_comes_back_as_the_engine_gave_it() {
         Command::release(id(4)),
         Command::release(id(4)),
         Command::commit(id(9)),
+        Command::Reserve {
+            id: id(7),
+            reservation: id(7),
+            customer: "bob".into(),
+            lines: vec![Line::new("tv", 2), Line::new("radio", 1)],
+            ttl_ms: 60_000,
+            policy: CartPolicy::PerLine,
+            split: None,
+        },
+        Command::Commit {
+            id: id(7),
+            reservation: id(7),
+            lines: tv(1),
+        },
+        Command::Adjust {
+            id: id(104),
+            sku: "tv".into(),
+            location: String::new(),
+            delta: 1,
+            expected_on_hand: Some(99),
+            expected_version: None,
+            reason: "counted".into(),
+        },
     ]);
     for command in commands {
         let told = client.submit(command.clone()).wait().unwrap();
