@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::names::NameIndex;
+use super::stock::CellIndex;
 
 /// The place of a hold in the slab.
 pub(super) type HoldIndex = u32;
@@ -16,10 +17,10 @@ pub(super) type HoldIndex = u32;
 /// "No hold" in the links.
 const NONE: HoldIndex = HoldIndex::MAX;
 
-/// Units of one article in a hold.
+/// Units of one article at one location in a hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct HoldLine {
-    pub(super) article: NameIndex,
+    pub(super) cell: CellIndex,
     pub(super) quantity: u32,
     /// Whether the units are in the customer's total.
     pub(super) counted: bool,
@@ -185,7 +186,7 @@ mod tests {
             created_at_ms: 0,
             expires_at_ms,
             lines: HoldLines::One([HoldLine {
-                article: 0,
+                cell: 0,
                 quantity: 1,
                 counted: false,
             }]),

@@ -13,6 +13,18 @@ const _: () = assert!(HOLD_TTL_MAX_MS as i64 <= HOLD_TOTAL_MAX_MS);
 /// Most lines of one cart; keeps the decision on a cart, and its event, small.
 pub const LINES_MAX: usize = 64;
 
+/// Most locations that a fixed split names.
+pub const SPLIT_LOCATIONS_MAX: usize = 16;
+
+/// Most parts of one kit.
+pub const KIT_PARTS_MAX: usize = 16;
+
+/// Longest name of a location, in bytes; shorter than others, for every line of an event may carry one.
+pub const LOCATION_MAX_BYTES: usize = 64;
+
+/// Longest reason of an adjustment, in bytes.
+pub const REASON_MAX_BYTES: usize = 256;
+
 /// Longest name of an article or a customer, in bytes.
 pub const NAME_MAX_BYTES: usize = 256;
 
@@ -22,7 +34,8 @@ pub const LIVE_HOLDS_MAX: usize = 1 << 22;
 /// Most ended or refused reservation ids that a shard remembers: about 60 bytes each, 500 MB when full.
 pub const REMEMBERED_MAX: usize = 1 << 23;
 
-/// How long an ended or refused reservation id is remembered, and a command id: 24 hours, in milliseconds.
+/// How long an ended or refused reservation id is remembered, and a command id: 24 hours, in milliseconds. An expired
+/// hold that is committed after all is remembered from its expiry on.
 ///
 /// The window is this time or [`REMEMBERED_MAX`] newer ids, whichever is shorter.
 pub const REMEMBERED_MAX_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -30,8 +43,35 @@ pub const REMEMBERED_MAX_MS: i64 = 24 * 60 * 60 * 1_000;
 /// Most command ids of `receive`, `set_policy` and `extend` that a shard remembers, about 60 bytes each.
 pub const COMMANDS_REMEMBERED_MAX: usize = 1 << 20;
 
-/// Most articles of a shard, about 120 bytes each.
+/// Most articles of a shard, kits included: about 300 bytes each with the cell at the default location.
 pub const ARTICLES_MAX: usize = 1 << 20;
+
+/// Most pairs of article and location, the default location included: about 130 bytes each.
+pub const CELLS_MAX: usize = 1 << 22;
+const _: () = assert!(ARTICLES_MAX <= CELLS_MAX);
+
+/// Most locations of a shard, about 100 bytes each.
+pub const LOCATIONS_MAX: usize = 4_096;
+
+/// Most kits of a shard: 8 bytes for each part.
+pub const KITS_MAX: usize = 1 << 16;
+
+/// Most customers who wait for units in a shard: about 100 bytes each, and the name.
+pub const WAITERS_MAX: usize = 1 << 20;
+
+/// Most customers who wait for one article. 16,384: whoever asks for a place looks through all of them, which takes
+/// some microseconds.
+pub const WAITERS_PER_ARTICLE_MAX: usize = 1 << 14;
+const _: () = assert!(WAITERS_PER_ARTICLE_MAX <= WAITERS_MAX);
+
+/// Most expired holds that can still be committed: about 100 bytes each, and 12 for each line of a cart.
+pub const EXPIRED_KEPT_MAX: usize = 1 << 18;
+
+/// How long an expired hold can still be committed if its units are there: one hour, in milliseconds.
+///
+/// The window is this time or [`EXPIRED_KEPT_MAX`] newer expiries, whichever is shorter.
+pub const EXPIRED_KEPT_MAX_MS: i64 = 60 * 60 * 1_000;
+const _: () = assert!(EXPIRED_KEPT_MAX_MS <= REMEMBERED_MAX_MS);
 
 /// Most pairs of customer and article with units held or bought: about 100 bytes each with the name.
 ///
@@ -59,6 +99,20 @@ pub struct Limits {
     pub articles: usize,
     /// See [`CUSTOMER_TOTALS_MAX`].
     pub customer_totals: usize,
+    /// See [`CELLS_MAX`].
+    pub cells: usize,
+    /// See [`LOCATIONS_MAX`].
+    pub locations: usize,
+    /// See [`KITS_MAX`].
+    pub kits: usize,
+    /// See [`WAITERS_MAX`].
+    pub waiters: usize,
+    /// See [`WAITERS_PER_ARTICLE_MAX`].
+    pub waiters_per_article: usize,
+    /// See [`EXPIRED_KEPT_MAX`].
+    pub expired_kept: usize,
+    /// See [`EXPIRED_KEPT_MAX_MS`].
+    pub expired_kept_ms: i64,
 }
 
 impl Default for Limits {
@@ -70,6 +124,13 @@ impl Default for Limits {
             commands_remembered: COMMANDS_REMEMBERED_MAX,
             articles: ARTICLES_MAX,
             customer_totals: CUSTOMER_TOTALS_MAX,
+            cells: CELLS_MAX,
+            locations: LOCATIONS_MAX,
+            kits: KITS_MAX,
+            waiters: WAITERS_MAX,
+            waiters_per_article: WAITERS_PER_ARTICLE_MAX,
+            expired_kept: EXPIRED_KEPT_MAX,
+            expired_kept_ms: EXPIRED_KEPT_MAX_MS,
         }
     }
 }

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::answer::Sender;
 use super::shard::{StopCause, Stopped};
-use super::{Command, CommandRecord, Outcome, ReservationView, StockView};
+use super::{Command, CommandRecord, Line, Outcome, ReservationView, Split, StockView};
 
 /// Most commands that wait for a decision. 131,072: at 500,000 a second the last waits a quarter of a second,
 /// and with about 250 bytes each they take 33 MB. Larger commands count for several.
@@ -81,20 +81,61 @@ impl Request {
 /// The share of the queue that a command takes: 1, and more for what it keeps on the heap.
 fn weight_of(command: &Command) -> usize {
     let size_bytes = match command {
-        Command::Receive { sku, .. } | Command::SetPolicy { sku, .. } => sku.len(),
-        Command::Reserve { customer, lines, .. } => {
-            let names: usize = lines.iter().map(|line| line.sku.len()).sum();
-            customer.len() + names + size_of_val(&lines[..])
+        Command::Receive { sku, location, .. }
+        | Command::Announce { sku, location, .. }
+        | Command::Return { sku, location, .. }
+        | Command::SetPolicy { sku, location, .. }
+        | Command::Ship { sku, location, .. } => sku.len() + location.len(),
+        Command::Adjust {
+            sku,
+            location,
+            reason,
+            ..
+        } => sku.len() + location.len() + reason.len(),
+        Command::Transfer { sku, from, to, .. } => sku.len() + from.len() + to.len(),
+        Command::CancelAllocated {
+            sku,
+            location,
+            customer,
+            ..
+        } => sku.len() + location.len() + customer.as_ref().map_or(0, String::len),
+        Command::OpenSale { sku, .. } | Command::CloseSale { sku, .. } => sku.len(),
+        Command::SetLocation { location, .. } => location.len(),
+        Command::DefineKit { sku, parts, .. } => {
+            let names: usize = parts.iter().map(|part| part.sku.len()).sum();
+            sku.len() + names + size_of_val(&parts[..])
         }
-        Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => 0,
+        Command::Reserve {
+            customer,
+            lines,
+            split,
+            ..
+        } => customer.len() + size_of_lines(lines) + split.as_deref().map_or(0, size_of_split),
+        Command::Commit { lines, .. } => size_of_lines(lines),
+        Command::JoinWaitlist { customer, sku, .. } => customer.len() + sku.len(),
+        Command::Extend { .. } | Command::Release { .. } | Command::LeaveWaitlist { .. } => 0,
     };
     1 + size_bytes / COUNTED_SIZE_BYTES
+}
+
+fn size_of_lines(lines: &[Line]) -> usize {
+    let names = lines.iter().map(|line| line.sku.len() + line.location.len());
+    names.sum::<usize>() + size_of_val(lines)
+}
+
+fn size_of_split(split: &Split) -> usize {
+    match split {
+        Split::Fixed { locations } => {
+            locations.iter().map(String::len).sum::<usize>() + size_of_val(&locations[..])
+        }
+        Split::Nearest { .. } | Split::MostStock => size_of::<Split>(),
+    }
 }
 
 /// Why a request was not queued; if there was no room, the request comes back.
 #[derive(Debug)]
 pub(super) enum NotQueued {
-    Full(Request),
+    Full(Box<Request>),
     Stopped(Stopped),
 }
 
@@ -135,16 +176,42 @@ impl Queue {
 
     /// Queues a request, unless the queue is full. A request larger than the whole queue fits an empty one.
     pub(super) fn push(&self, request: Request) -> Result<(), NotQueued> {
+        if self.post(request)? {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Queues a request as [`Queue::push`] does, but leaves it to the caller to wake the receiver. Tells whether
+    /// nothing waited before: only then is there a need.
+    pub(super) fn post(&self, request: Request) -> Result<bool, NotQueued> {
         let content = self.lock();
         if let Some(stopped) = &content.stopped {
             return Err(NotQueued::Stopped(stopped.clone()));
         }
         let weight = request.weight();
         if content.weight > 0 && content.weight + weight > self.weight_max {
-            return Err(NotQueued::Full(request));
+            return Err(NotQueued::Full(Box::new(request)));
         }
-        self.put(content, request, weight);
+        Ok(put(content, request, weight))
+    }
+
+    /// Queues a request even if the queue is full, and leaves it to the caller to wake the receiver.
+    pub(super) fn post_always(&self, request: Request) -> Result<(), Stopped> {
+        let content = self.lock();
+        if let Some(stopped) = &content.stopped {
+            return Err(stopped.clone());
+        }
+        let weight = request.weight();
+        put(content, request, weight);
         Ok(())
+    }
+
+    /// Wakes the receiver, which then looks for what is queued.
+    pub(super) fn wake(&self) {
+        if let Some(receiver) = self.receiver.get() {
+            receiver.unpark();
+        }
     }
 
     /// Queues a request, waiting for room.
@@ -156,7 +223,9 @@ impl Queue {
                 return Err(stopped.clone());
             }
             if content.weight == 0 || content.weight + weight <= self.weight_max {
-                self.put(content, request, weight);
+                if put(content, request, weight) {
+                    self.wake();
+                }
                 return Ok(());
             }
             content = self.drained.wait(content).unwrap_or_else(PoisonError::into_inner);
@@ -185,9 +254,7 @@ impl Queue {
     pub(super) fn stop(&self, stopped: &Stopped) {
         self.lock().stopped.get_or_insert_with(|| stopped.clone());
         self.drained.notify_all();
-        if let Some(receiver) = self.receiver.get() {
-            receiver.unpark();
-        }
+        self.wake();
     }
 
     /// Whether nothing waits.
@@ -200,27 +267,24 @@ impl Queue {
         self.lock().stopped.clone()
     }
 
-    fn put(&self, mut content: MutexGuard<'_, Content>, request: Request, weight: usize) {
-        content.weight += weight;
-        content.requests.push(request);
-        // The receiver drains before it parks, so only the first request has to wake it.
-        let first = content.requests.len() == 1;
-        drop(content);
-        if first && let Some(receiver) = self.receiver.get() {
-            receiver.unpark();
-        }
-    }
-
     /// No code panics while it holds the lock, so a poisoned one is whole.
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Adds a request; tells whether it is the first. The receiver drains before it parks, so only that one has to wake
+/// it.
+fn put(mut content: MutexGuard<'_, Content>, request: Request, weight: usize) -> bool {
+    content.weight += weight;
+    content.requests.push(request);
+    content.requests.len() == 1
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::answer::Answer;
-    use super::super::{InvalidReason, Line, Trace};
+    use super::super::{InvalidReason, Trace};
     use super::*;
 
     fn topic(commands: Vec<Result<Command, InvalidReason>>) -> Request {
@@ -235,17 +299,8 @@ mod tests {
     }
 
     fn cart(lines: usize, name_size_bytes: usize) -> Command {
-        let line = || Line {
-            sku: "s".repeat(name_size_bytes),
-            quantity: 1,
-        };
-        Command::Reserve {
-            id: Uuid::nil(),
-            reservation: Uuid::nil(),
-            customer: "c".to_owned(),
-            lines: (0..lines).map(|_| line()).collect(),
-            ttl_ms: 1,
-        }
+        let line = || Line::new("s".repeat(name_size_bytes), 1);
+        Command::reserve(Uuid::nil(), "c", (0..lines).map(|_| line()).collect(), 1)
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! One shard: the thread that alone decides, in the order in which the log keeps its decisions.
+//! One shard: the writer that alone decides, in the order in which the log keeps its decisions.
 //!
-//! The thread drains the queue, decides and folds every command, and appends the events of the drain as few
+//! It drains the queue, decides and folds every command, and appends the events of the drain as few
 //! large batches. It does not wait for stable storage before it decides the next drain; answers wait, in order.
 //! An answer whose event was not written because it changes nothing (a repeated request, a read) waits for all
 //! events before it, since it tells what they did.
@@ -14,8 +14,8 @@ use super::cloud_event::Trace;
 use super::publisher::Publisher;
 use super::queue::{Queue, Request};
 use super::{
-    Command, CommandRecord, Event, EventFormat, LINES_MAX, Misfit, NAME_MAX_BYTES, Outcome, ReservationView,
-    State, StockView, decide,
+    Command, CommandRecord, Event, EventFormat, LINES_MAX, LOCATION_MAX_BYTES, Misfit, NAME_MAX_BYTES,
+    Outcome, ReservationView, SPLIT_LOCATIONS_MAX, State, StockView, decide,
 };
 use crate::commerce::store::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::BatchError;
@@ -27,9 +27,16 @@ use crate::log::{LogFailed, Offset};
 const BATCH_TARGET_BYTES: usize = 256 * 1024;
 
 /// Smallest limit on a batch that a shard can work with: a batch is closed once it reached its target, so an event
-/// of the largest size comes on top. JSON writes a byte of a name as six at worst.
-pub(super) const BATCH_SIZE_LEAST_BYTES: usize = 2 * BATCH_TARGET_BYTES;
-const _: () = assert!(LINES_MAX * NAME_MAX_BYTES * 6 < BATCH_TARGET_BYTES / 2);
+/// of the largest size comes on top, and the stock signals of its lines.
+pub(super) const BATCH_SIZE_LEAST_BYTES: usize = 3 * BATCH_TARGET_BYTES;
+/// A line with its names, of which JSON writes a byte as six at worst, and room for what stands between them.
+const LINE_MAX_BYTES: usize = (NAME_MAX_BYTES + LOCATION_MAX_BYTES) * 6 + 64;
+/// The lines as held and as sent, the reasons of those that failed, and the names of a split.
+const EVENT_MAX_BYTES: usize =
+    LINES_MAX * (2 * LINE_MAX_BYTES + 64) + 4_096 + SPLIT_LOCATIONS_MAX * LOCATION_MAX_BYTES * 6;
+/// A signal is an event of its own: the name in JSON, in the key and in a header, and the other headers.
+const SIGNAL_MAX_BYTES: usize = NAME_MAX_BYTES * 8 + 1_024;
+const _: () = assert!(EVENT_MAX_BYTES + LINES_MAX * SIGNAL_MAX_BYTES <= 2 * BATCH_TARGET_BYTES);
 const _: () = assert!(BATCH_SIZE_LEAST_BYTES < crate::log::BATCH_SIZE_MAX_BYTES);
 
 /// Most batches on their way to stable storage, as many as the journal keeps in flight.
@@ -40,9 +47,6 @@ const EXPIRIES_PER_DRAIN_MAX: usize = 4_096;
 
 /// How long to wait before an append is tried again that found no room.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
-
-/// Longest rest of an idle shard; only a jump of the wall clock makes it matter.
-const REST_MAX: Duration = Duration::from_secs(1);
 
 /// The shard stopped; commands without an answer may or may not have taken effect.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -119,17 +123,6 @@ struct InFlight<A> {
     replies: Vec<Reply>,
 }
 
-/// Closes the queue when its receiver is gone, also by a panic: nobody waits for an answer that cannot come.
-struct EndOfService(Arc<Queue>);
-
-impl Drop for EndOfService {
-    fn drop(&mut self) {
-        self.0.close();
-        // Dropping a request answers it.
-        self.0.drain(&mut Vec::new());
-    }
-}
-
 /// The writer of one shard.
 pub(super) struct Writer<S: EventStore> {
     store: Arc<S>,
@@ -137,6 +130,8 @@ pub(super) struct Writer<S: EventStore> {
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
     publisher: Publisher,
+    /// Empty between drains; kept for its room.
+    requests: Vec<Request>,
     /// Offset of the first record of the batch under construction.
     end: Offset,
     in_flight: VecDeque<InFlight<S::Append>>,
@@ -149,7 +144,7 @@ pub(super) struct Writer<S: EventStore> {
 }
 
 impl<S: EventStore> Writer<S> {
-    /// A writer that continues `state`, which was true at `end`. The calling thread must run it.
+    /// A writer that continues `state`, which was true at `end`.
     pub(super) fn new(
         store: Arc<S>,
         state: State,
@@ -165,6 +160,7 @@ impl<S: EventStore> Writer<S> {
             clock,
             queue,
             publisher: Publisher::new(format),
+            requests: Vec::new(),
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
@@ -173,53 +169,59 @@ impl<S: EventStore> Writer<S> {
         }
     }
 
-    /// Serves until the queue is closed and everything is durable; returns the state then, and its position.
-    pub(super) fn run(mut self) -> Result<(State, Offset), Stopped> {
-        self.queue.receive_here();
-        let _ends = EndOfService(Arc::clone(&self.queue));
-        match self.serve() {
-            Ok(()) => Ok((self.state, self.end)),
-            Err(cause) => {
-                let stopped = Stopped::new(cause);
-                tracing::error!(cause = %stopped.cause, "inventory shard stopped");
-                self.queue.stop(&stopped);
-                let waiting = self.in_flight.into_iter().flat_map(|batch| batch.replies);
-                waiting.chain(self.replies).for_each(|reply| reply.stop(&stopped));
-                let mut requests = Vec::new();
-                self.queue.drain(&mut requests);
-                for request in requests {
-                    request.stop(&stopped);
-                }
-                Err(stopped)
-            }
-        }
+    /// The state, and its position in the log.
+    pub(super) fn into_state(self) -> (State, Offset) {
+        (self.state, self.end)
     }
 
-    fn serve(&mut self) -> Result<(), StopCause> {
-        let mut requests = Vec::new();
-        loop {
-            // In this order: what was queued before the close is served.
-            let closed = self.queue.stopped().is_some();
-            self.queue.drain(&mut requests);
-            let idle = requests.is_empty();
-            self.begin()?;
-            for request in requests.drain(..) {
-                self.serve_one(request)?;
-            }
-            self.append()?;
-            if self.queue.is_empty() {
-                // Nobody waits for a decision, so this thread may as well write.
-                self.complete_all()?;
-                if idle && closed {
-                    return Ok(());
-                }
-                if idle {
-                    self.rest();
-                }
-            } else {
-                self.complete_durable()?;
-            }
+    /// The shard's time.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// When the next hold ends by itself; far away if there is none.
+    pub(super) fn next_expiry_ms(&self) -> i64 {
+        self.state.next_expiry_ms().unwrap_or(i64::MAX)
+    }
+
+    /// Tells everybody who waits that the shard stopped.
+    pub(super) fn stop(self, stopped: &Stopped) {
+        let waiting = self.in_flight.into_iter().flat_map(|batch| batch.replies);
+        waiting.chain(self.replies).for_each(|reply| reply.stop(stopped));
+    }
+
+    /// Decides what is queued, and answers what is durable. Tells whether there was nothing to decide, and then how
+    /// long there will be nothing.
+    pub(super) fn serve(&mut self) -> Result<(bool, Duration), StopCause> {
+        let idle = self.decide_drained()?;
+        if !self.queue.is_empty() {
+            self.complete_durable()?;
+            return Ok((idle, Duration::ZERO));
         }
+        // Nobody waits for a decision, so this thread may as well write.
+        self.complete_all()?;
+        let rest = if idle { self.rest() } else { Duration::ZERO };
+        Ok((idle, rest))
+    }
+
+    /// Decides what is queued, and sends it on its way without waiting for it.
+    pub(super) fn decide_queued(&mut self) -> Result<(), StopCause> {
+        self.complete_durable()?;
+        self.decide_drained().map(drop)
+    }
+
+    /// Decides one drain of the queue; tells whether it was empty.
+    fn decide_drained(&mut self) -> Result<bool, StopCause> {
+        let mut requests = std::mem::take(&mut self.requests);
+        self.queue.drain(&mut requests);
+        let idle = requests.is_empty();
+        self.begin()?;
+        for request in requests.drain(..) {
+            self.serve_one(request)?;
+        }
+        self.requests = requests;
+        self.append()?;
+        Ok(idle)
     }
 
     /// Reads the clock and logs what ended.
@@ -303,11 +305,26 @@ impl<S: EventStore> Writer<S> {
         self.record(&event, &command.trace)
     }
 
-    /// Folds an event and adds it to the batch under construction.
+    /// Folds an event and what follows from it, and adds them to the batch under construction.
     fn record(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {
+        self.push(event, trace)?;
+        // A batch ends only before an offer: a stock signal is in the same append as its cause.
+        while let Some(event) = self.state.follow_up() {
+            if matches!(event.outcome, Outcome::Offered { .. }) {
+                self.append_if_full()?;
+            }
+            self.push(&event, trace)?;
+        }
+        self.append_if_full()
+    }
+
+    fn push(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {
         self.state.apply(event)?;
         let offset = self.end.plus(self.publisher.len() as u64);
-        self.publisher.push(event, offset, trace)?;
+        Ok(self.publisher.push(event, offset, trace)?)
+    }
+
+    fn append_if_full(&mut self) -> Result<(), StopCause> {
         if self.publisher.size_bytes() >= BATCH_TARGET_BYTES {
             self.append()?;
             self.read_clock();
@@ -389,7 +406,7 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Waits for all batches in flight, and answers.
-    fn complete_all(&mut self) -> Result<(), StopCause> {
+    pub(super) fn complete_all(&mut self) -> Result<(), StopCause> {
         while !self.in_flight.is_empty() {
             self.complete_first()?;
         }
@@ -411,18 +428,10 @@ impl<S: EventStore> Writer<S> {
         Ok(())
     }
 
-    /// Sleeps until there is something to do: a request or an expiry.
-    fn rest(&mut self) {
+    /// How long there is nothing to do: until the next expiry.
+    fn rest(&mut self) -> Duration {
         self.read_clock();
-        let rest = match self.state.next_expiry_ms() {
-            None => REST_MAX,
-            Some(expiry_ms) => {
-                let left_ms = expiry_ms.saturating_sub(self.now_ms).max(0);
-                Duration::from_millis(left_ms as u64).min(REST_MAX)
-            }
-        };
-        if !rest.is_zero() {
-            std::thread::park_timeout(rest);
-        }
+        let left_ms = self.next_expiry_ms().saturating_sub(self.now_ms).max(0);
+        Duration::from_millis(left_ms as u64)
     }
 }

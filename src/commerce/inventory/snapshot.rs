@@ -3,7 +3,8 @@
 //! ```text
 //! snapshot := magic(8) version(u32 BE) crc(u32 BE) body      crc: CRC-32C of the body
 //! body     := identity(16) position now_ms next_command_offset
-//!             n article*   n total*   n hold*   n ended*   n command*
+//!             n location*   n article*   n cell*   n kit*   n total*   n hold*   n ended*   n command*
+//!             n asked*   n expired*   n waiter*
 //! ```
 //!
 //! Integers are varints. The state's digest is computed from the same items, so that what a snapshot keeps is
@@ -15,14 +16,18 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
-use super::holds::{Hold, HoldLine, HoldLines};
+use super::holds::{Hold, HoldLines};
 use super::reservations::{ended_code, ended_status};
+use super::snapshot_items::{
+    put_article, put_asked, put_cell, put_expired, put_hold_lines, put_kit, put_location, put_waiter,
+    take_article, take_asked, take_cell, take_expired, take_hold_lines, take_kit, take_location, take_waiter,
+};
 use super::wire::{Cursor, DecodeError, put_text, put_uuid, put_varint};
 use super::{Limits, State};
 use crate::log::Offset;
 
 const MAGIC: &[u8; 8] = b"dbinvsnp";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Magic, version and checksum.
 const HEADER_SIZE_BYTES: usize = 16;
 
@@ -192,8 +197,15 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SnapshotError> {
 fn encode(state: &State, out: &mut Vec<u8>) {
     put_varint(out, state.now_ms as u64);
     put_varint(out, state.next_command_offset);
-    put_varint(out, state.articles.len() as u64);
-    (0..state.articles.len()).for_each(|index| put_article(out, state, index as u32));
+    let articles = &state.articles;
+    put_varint(out, articles.locations.len() as u64);
+    (0..articles.locations.len()).for_each(|index| put_location(out, state, index as u32));
+    put_varint(out, articles.len() as u64);
+    (0..articles.len()).for_each(|index| put_article(out, state, index as u32));
+    put_varint(out, articles.cell_count() as u64);
+    (0..articles.cell_count()).for_each(|index| put_cell(out, articles.cell(index as u32)));
+    put_varint(out, articles.kit_count() as u64);
+    articles.kits().for_each(|(kit, parts)| put_kit(out, kit, parts));
     put_varint(out, state.totals.len() as u64);
     state.totals.iter().for_each(|total| put_total(out, total));
     put_varint(out, state.holds.len() as u64);
@@ -208,17 +220,21 @@ fn encode(state: &State, out: &mut Vec<u8>) {
         .commands
         .iter()
         .for_each(|(id, at_ms)| put_ended(out, id, 0, at_ms));
-}
-
-fn put_article(out: &mut Vec<u8>, state: &State, index: u32) {
-    let stock = state.articles.stock(index);
-    put_text(out, state.articles.sku(index));
-    put_varint(out, stock.received);
-    put_varint(out, stock.allocated);
-    put_varint(
-        out,
-        stock.limit_per_customer.map_or(0, |limit| u64::from(limit) + 1),
-    );
+    put_varint(out, state.asked.len() as u64);
+    state
+        .asked
+        .iter()
+        .for_each(|(id, asked)| put_asked(out, *id, asked));
+    put_varint(out, state.expired.len() as u64);
+    state
+        .expired
+        .iter()
+        .for_each(|(id, hold)| put_expired(out, state, id, hold));
+    put_varint(out, state.waitlists.len() as u64);
+    state
+        .waitlists
+        .iter()
+        .for_each(|(article, _, waiter)| put_waiter(out, state, article, waiter));
 }
 
 fn put_total(out: &mut Vec<u8>, (customer, article, units): (&str, u32, u64)) {
@@ -233,13 +249,7 @@ fn put_hold(out: &mut Vec<u8>, state: &State, hold: &Hold) {
     put_varint(out, u64::from(hold.ttl_ms));
     put_varint(out, hold.created_at_ms as u64);
     put_varint(out, hold.expires_at_ms as u64);
-    let lines = hold.lines.as_slice();
-    put_varint(out, lines.len() as u64);
-    for line in lines {
-        put_varint(out, u64::from(line.article));
-        put_varint(out, u64::from(line.quantity));
-        out.push(u8::from(line.counted));
-    }
+    put_hold_lines(out, hold.lines.as_slice());
 }
 
 fn put_ended(out: &mut Vec<u8>, id: Uuid, code: u8, at_ms: i64) {
@@ -256,7 +266,19 @@ fn decode(body: &[u8], limits: &Limits) -> Result<Snapshot, DecodeError> {
     state.now_ms = cursor.i64()?;
     state.next_command_offset = cursor.varint()?;
     for _ in 0..cursor.varint()? {
+        take_location(&mut cursor, &mut state)?;
+    }
+    for _ in 0..cursor.varint()? {
         take_article(&mut cursor, &mut state)?;
+    }
+    for _ in 0..cursor.varint()? {
+        take_cell(&mut cursor, &mut state)?;
+    }
+    if !state.articles.are_complete() {
+        return Err(DecodeError::TooLarge);
+    }
+    for _ in 0..cursor.varint()? {
+        take_kit(&mut cursor, &mut state)?;
     }
     for _ in 0..cursor.varint()? {
         let customer = state.totals.add_customer(cursor.text()?);
@@ -279,28 +301,23 @@ fn decode(body: &[u8], limits: &Limits) -> Result<Snapshot, DecodeError> {
         }
         state.commands.remember(id, cursor.i64()?);
     }
+    for _ in 0..cursor.varint()? {
+        take_asked(&mut cursor, &mut state)?;
+    }
+    for _ in 0..cursor.varint()? {
+        take_expired(&mut cursor, &mut state)?;
+    }
+    for _ in 0..cursor.varint()? {
+        take_waiter(&mut cursor, &mut state)?;
+    }
     cursor.finish()?;
+    // What followed from the last events may not be logged: everything that can follow is looked at.
+    (0..state.articles.len()).for_each(|article| state.touch(article as u32));
     Ok(Snapshot {
         identity,
         position,
         state,
     })
-}
-
-fn take_article(cursor: &mut Cursor<'_>, state: &mut State) -> Result<(), DecodeError> {
-    let article = state.articles.find_or_create(cursor.text()?);
-    let stock = state.articles.stock_mut(article);
-    stock.received = cursor.varint()?;
-    stock.allocated = cursor.varint()?;
-    stock.limit_per_customer = match cursor.varint()?.checked_sub(1) {
-        None => None,
-        Some(limit) => Some(u32::try_from(limit).map_err(|_| DecodeError::TooLarge)?),
-    };
-    if stock.allocated > stock.received {
-        Err(DecodeError::TooLarge)
-    } else {
-        Ok(())
-    }
 }
 
 fn take_article_index(cursor: &mut Cursor<'_>, state: &State) -> Result<u32, DecodeError> {
@@ -317,20 +334,13 @@ fn take_hold(cursor: &mut Cursor<'_>, state: &mut State) -> Result<(), DecodeErr
     let customer = state.totals.add_customer(cursor.text()?);
     let ttl_ms = cursor.u32()?;
     let (created_at_ms, expires_at_ms) = (cursor.i64()?, cursor.i64()?);
-    let mut lines = Vec::new();
-    for _ in 0..cursor.varint()? {
-        let article = take_article_index(cursor, state)?;
-        let (quantity, counted) = (cursor.u32()?, cursor.byte()? != 0);
-        let stock = state.articles.stock_mut(article);
-        if u64::from(quantity) > stock.sellable() {
+    let lines = take_hold_lines(cursor, state.articles.cell_count())?;
+    for line in &lines {
+        let cell = state.articles.cell_mut(line.cell);
+        cell.reserved += u64::from(line.quantity);
+        if !cell.is_sound() {
             return Err(DecodeError::TooLarge);
         }
-        stock.reserved += u64::from(quantity);
-        lines.push(HoldLine {
-            article,
-            quantity,
-            counted,
-        });
     }
     let lines = match lines[..] {
         [line] => HoldLines::One([line]),
@@ -354,6 +364,12 @@ const TOTAL: u64 = 2;
 const HOLD: u64 = 3;
 const ENDED: u64 = 4;
 const COMMAND: u64 = 5;
+const LOCATION: u64 = 6;
+const CELL: u64 = 7;
+const KIT: u64 = 8;
+const ASKED: u64 = 9;
+const EXPIRED: u64 = 10;
+const WAITER: u64 = 11;
 
 impl State {
     /// A digest of everything that the state holds, equal for equal states on every machine.
@@ -373,6 +389,36 @@ impl State {
             add(ARTICLE, &mut |out| {
                 put_varint(out, u64::from(index));
                 put_article(out, self, index);
+            });
+        }
+        for index in 0..self.articles.locations.len() as u32 {
+            add(LOCATION, &mut |out| {
+                put_varint(out, u64::from(index));
+                put_location(out, self, index);
+            });
+        }
+        for index in 0..self.articles.cell_count() as u32 {
+            add(CELL, &mut |out| {
+                put_varint(out, u64::from(index));
+                put_cell(out, self.articles.cell(index));
+            });
+        }
+        for (kit, parts) in self.articles.kits() {
+            add(KIT, &mut |out| put_kit(out, kit, parts));
+        }
+        for (id, asked) in &self.asked {
+            add(ASKED, &mut |out| put_asked(out, *id, asked));
+        }
+        for (index, (id, hold)) in self.expired.iter().enumerate() {
+            add(EXPIRED, &mut |out| {
+                put_varint(out, index as u64);
+                put_expired(out, self, id, hold);
+            });
+        }
+        for (article, index, waiter) in self.waitlists.iter() {
+            add(WAITER, &mut |out| {
+                put_varint(out, index as u64);
+                put_waiter(out, self, article, waiter);
             });
         }
         for total in self.totals.iter() {

@@ -2,13 +2,17 @@
 
 use uuid::Uuid;
 
+use super::asked::{Asked, AskedCarts};
 use super::command_ids::CommandIds;
+use super::expired::{ExpiredHold, ExpiredHolds};
 use super::holds::{Hold, HoldIndex, HoldLine, HoldLines, Holds};
 use super::limits::{CUSTOMER_TOTALS_MAX, LINES_MAX};
+use super::names::NameIndex;
 use super::reservations::{Reservations, Status};
-use super::stock::Articles;
+use super::stock::{Articles, Level};
 use super::totals::Totals;
-use super::{Event, FailureReason, Limits, Line, Outcome};
+use super::waitlist::Waitlists;
+use super::{Cart, Event, FailureReason, Limits, Line, Misfit, Outcome};
 
 /// Stock, holds, totals and remembered ids after a number of events.
 ///
@@ -25,92 +29,20 @@ pub struct State {
     pub(super) reservations: Reservations,
     pub(super) holds: Holds,
     pub(super) commands: CommandIds,
+    pub(super) asked: AskedCarts,
+    pub(super) expired: ExpiredHolds,
+    pub(super) waitlists: Waitlists,
+    /// Articles whose units changed and that somebody waits for, or wants signals of. What follows from that is not
+    /// in the log yet; an article stands here at most once.
+    pub(super) pending: Vec<NameIndex>,
 }
 
-/// The units of one article.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StockView {
-    /// Units that ever came in.
-    pub received: u64,
-    /// Units in live holds.
-    pub reserved: u64,
-    /// Units of committed holds.
-    pub allocated: u64,
-    /// Units that can be held by the next shopper.
-    pub sellable: u64,
-    /// Most units for one customer.
-    pub limit_per_customer: Option<u32>,
-}
-
-/// Where one reservation stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReservationView {
-    /// Units are held.
-    Held {
-        /// Who holds them.
-        customer: String,
-        /// The cart.
-        lines: Vec<Line>,
-        /// When the hold ends by itself, in milliseconds since the Unix epoch.
-        expires_at_ms: i64,
-    },
-    /// The units are sold.
-    Committed,
-    /// The hold was given back.
-    Released,
-    /// The hold ended by itself.
-    Expired,
-    /// The reservation was refused.
-    Refused(FailureReason),
-}
-
-/// An event that cannot follow the events before it: the log is not one that this engine wrote.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Misfit {
-    /// Units of an article that never came in.
-    #[error("reservation {reservation} holds article {sku:?}, which does not exist")]
-    UnknownArticle {
-        /// The reservation.
-        reservation: Uuid,
-        /// The article.
-        sku: String,
-    },
-    /// More units than there are.
-    #[error("reservation {reservation} holds {quantity} of article {sku:?}, of which {sellable} can be sold")]
-    Oversold {
-        /// The reservation.
-        reservation: Uuid,
-        /// The article.
-        sku: String,
-        /// Units of the event.
-        quantity: u32,
-        /// Units that can be sold.
-        sellable: u64,
-    },
-    /// A reservation begins that is held already.
-    #[error("reservation {reservation} begins a second time")]
-    Known {
-        /// The reservation.
-        reservation: Uuid,
-    },
-    /// A hold ends, or is extended, that is not live.
-    #[error("reservation {reservation} is not held")]
-    NotHeld {
-        /// The reservation.
-        reservation: Uuid,
-    },
-    /// The event must name a reservation, and does not.
-    #[error("the event for command {command} names no reservation")]
-    NoReservation {
-        /// The command.
-        command: Uuid,
-    },
-    /// More units came in than can be counted.
-    #[error("article {sku:?} received more units than can be counted")]
-    Uncountable {
-        /// The article.
-        sku: String,
-    },
+/// What an event says of a hold that begins.
+struct Begin<'a> {
+    customer: &'a str,
+    lines: &'a [Line],
+    ttl_ms: u32,
+    expires_at_ms: i64,
 }
 
 impl Default for State {
@@ -131,6 +63,10 @@ impl State {
             reservations: Reservations::new(),
             holds: Holds::default(),
             commands: CommandIds::new(),
+            asked: AskedCarts::new(),
+            expired: ExpiredHolds::default(),
+            waitlists: Waitlists::default(),
+            pending: Vec::new(),
         }
     }
 
@@ -147,29 +83,6 @@ impl State {
     /// The number of live holds.
     pub fn live_holds(&self) -> usize {
         self.holds.len()
-    }
-
-    /// The units of an article.
-    pub fn stock(&self, sku: &str) -> Option<StockView> {
-        let stock = self.articles.stock(self.articles.find(sku)?);
-        Some(StockView {
-            received: stock.received,
-            reserved: stock.reserved,
-            allocated: stock.allocated,
-            sellable: stock.sellable(),
-            limit_per_customer: stock.limit_per_customer,
-        })
-    }
-
-    /// Where a reservation stands; `None` if it never was, or is forgotten.
-    pub fn reservation(&self, reservation: Uuid) -> Option<ReservationView> {
-        Some(match self.reservations.get(reservation)? {
-            Status::Held(index) => self.held_view(index),
-            Status::Committed => ReservationView::Committed,
-            Status::Released => ReservationView::Released,
-            Status::Expired => ReservationView::Expired,
-            Status::Refused(reason) => ReservationView::Refused(reason),
-        })
     }
 
     /// When the first live hold ends by itself.
@@ -200,36 +113,82 @@ impl State {
         if let Some(offset) = event.command_offset {
             self.next_command_offset = self.next_command_offset.max(offset.saturating_add(1));
         }
+        self.apply_outcome(event)?;
+        let oldest_ms = self.now_ms.saturating_sub(self.limits.remembered_ms);
+        self.reservations.forget(self.limits.remembered, oldest_ms);
+        self.commands.forget(self.limits.commands_remembered, oldest_ms);
+        self.forget_expired();
+        Ok(())
+    }
+
+    fn apply_outcome(&mut self, event: &Event) -> Result<(), Misfit> {
         match &event.outcome {
-            Outcome::Received { sku, quantity } => self.receive(event, sku, *quantity)?,
-            Outcome::PolicySet {
-                sku,
-                limit_per_customer,
-            } => {
-                let article = self.articles.find_or_create(sku);
-                self.articles.stock_mut(article).limit_per_customer = *limit_per_customer;
-                self.commands.remember(event.command, self.now_ms);
-            }
             Outcome::Reserved {
                 customer,
                 lines,
                 ttl_ms,
                 expires_at_ms,
+                cart,
+            } => self.reserve(
+                event,
+                &Begin {
+                    customer,
+                    lines,
+                    ttl_ms: *ttl_ms,
+                    expires_at_ms: *expires_at_ms,
+                },
+                cart.as_deref(),
+            )?,
+            Outcome::Offered {
+                customer,
+                lines,
+                ttl_ms,
+                expires_at_ms,
             } => {
-                self.reserve(event, customer, lines, *ttl_ms, *expires_at_ms)?;
+                self.leave_waitlist(event)?;
+                let begin = Begin {
+                    customer,
+                    lines,
+                    ttl_ms: *ttl_ms,
+                    expires_at_ms: *expires_at_ms,
+                };
+                self.reserve(event, &begin, None)?;
             }
             Outcome::Extended { expires_at_ms } => {
                 let index = self.held(event)?;
                 self.holds.move_expiry(index, *expires_at_ms);
                 self.commands.remember(event.command, self.now_ms);
             }
-            Outcome::Committed => self.end(event, Status::Committed)?,
-            Outcome::Released => self.end(event, Status::Released)?,
-            Outcome::ReservationExpired => self.end(event, Status::Expired)?,
-            Outcome::SoldOut { .. } => self.refuse(event, FailureReason::SoldOut),
-            Outcome::CustomerLimit { .. } => self.refuse(event, FailureReason::CustomerLimit),
-            Outcome::UnknownSku { .. } => self.refuse(event, FailureReason::UnknownSku),
-            Outcome::Invalid { .. } => self.refuse(event, FailureReason::Invalid),
+            Outcome::Committed => self.commit(event, None)?,
+            Outcome::CommittedPart { lines } => self.commit(event, Some(lines))?,
+            Outcome::Released => self.end(event, Status::Released, None)?,
+            Outcome::ReservationExpired => self.end(event, Status::Expired, None)?,
+            Outcome::LeftWaitlist => {
+                let reservation = self.leave_waitlist(event)?;
+                self.reservations
+                    .set_ended(reservation, Status::Released, self.now_ms);
+            }
+            Outcome::Waiting {
+                customer,
+                sku,
+                quantity,
+                offer_ttl_ms,
+                ..
+            } => self.join_waitlist(event, customer, sku, *quantity, *offer_ttl_ms)?,
+            Outcome::SoldOut { .. } => self.refuse(event, FailureReason::SoldOut)?,
+            Outcome::CustomerLimit { .. } => self.refuse(event, FailureReason::CustomerLimit)?,
+            Outcome::UnknownSku { .. } => self.refuse(event, FailureReason::UnknownSku)?,
+            Outcome::NotOpen { .. } => self.refuse(event, FailureReason::NotOpen)?,
+            Outcome::Closed { .. } => self.refuse(event, FailureReason::Closed)?,
+            Outcome::LineFailed { .. } => self.refuse(event, FailureReason::LineFailed)?,
+            Outcome::Invalid { .. } => self.refuse(event, FailureReason::Invalid)?,
+            Outcome::LowStock { sku, .. } => self.set_level(sku, Level::Low),
+            Outcome::OutOfStock { sku } => self.set_level(sku, Level::Out),
+            Outcome::BackInStock { sku, sellable } => {
+                let article = self.articles.find(sku);
+                let low_stock = article.and_then(|article| self.articles.article(article).low_stock);
+                self.set_level(sku, Level::of(*sellable, low_stock.unwrap_or(0)));
+            }
             Outcome::Exists { .. }
             | Outcome::ExistsDifferent { .. }
             | Outcome::AlreadyFailed { .. }
@@ -237,11 +196,13 @@ impl State {
             | Outcome::AlreadyReleased
             | Outcome::Expired
             | Outcome::UnknownReservation
+            | Outcome::Conflict { .. }
+            | Outcome::Insufficient { .. }
+            | Outcome::StillWaiting { .. }
+            | Outcome::NotWaiting
             | Outcome::Throttled { .. } => {}
+            _ => self.apply_stock(event)?,
         }
-        let oldest_ms = self.now_ms.saturating_sub(self.limits.remembered_ms);
-        self.reservations.forget(self.limits.remembered, oldest_ms);
-        self.commands.forget(self.limits.commands_remembered, oldest_ms);
         Ok(())
     }
 
@@ -257,65 +218,50 @@ impl State {
         self.totals.len() + LINES_MAX <= count_max
     }
 
-    fn receive(&mut self, event: &Event, sku: &str, quantity: u32) -> Result<(), Misfit> {
-        let article = self.articles.find_or_create(sku);
-        let stock = self.articles.stock_mut(article);
-        stock.received = stock
-            .received
-            .checked_add(u64::from(quantity))
-            .ok_or_else(|| Misfit::Uncountable { sku: sku.to_owned() })?;
-        self.commands.remember(event.command, self.now_ms);
-        Ok(())
-    }
-
-    fn reserve(
-        &mut self,
-        event: &Event,
-        customer: &str,
-        lines: &[Line],
-        ttl_ms: u32,
-        expires_at_ms: i64,
-    ) -> Result<(), Misfit> {
-        let reservation = event.reservation.ok_or(Misfit::NoReservation {
-            command: event.command,
-        })?;
+    fn reserve(&mut self, event: &Event, begin: &Begin<'_>, cart: Option<&Cart>) -> Result<(), Misfit> {
+        let reservation = reservation(event)?;
         match self.reservations.get(reservation) {
             None => {}
             Some(Status::Held(_)) => return Err(Misfit::Known { reservation }),
             // The writer's bounds made it forget the id sooner than these do; the log is right.
             Some(_) => self.reservations.forget_ended(reservation),
         }
-        let customer = self.totals.add_customer(customer);
-        let lines = match lines {
+        let customer = self.totals.add_customer(begin.customer);
+        let lines = match begin.lines {
             [line] => HoldLines::One([self.take(reservation, customer, line)?]),
             lines => {
                 let taken = lines.iter().map(|line| self.take(reservation, customer, line));
                 HoldLines::Many(taken.collect::<Result<_, _>>()?)
             }
         };
-        let created_at_ms = event.at_ms;
         let index = self.holds.insert(Hold {
             reservation,
             customer,
-            ttl_ms,
-            created_at_ms,
-            expires_at_ms,
+            ttl_ms: begin.ttl_ms,
+            created_at_ms: event.at_ms,
+            expires_at_ms: begin.expires_at_ms,
             lines,
         });
         self.reservations.set_held(reservation, index);
+        if let Some(cart) = cart {
+            let asked = Asked::of(cart.policy, cart.split.as_ref(), &cart.lines);
+            self.asked.insert(reservation, asked);
+        }
         Ok(())
     }
 
     /// Takes the units of one line out of sale.
-    fn take(&mut self, reservation: Uuid, customer: u32, line: &Line) -> Result<HoldLine, Misfit> {
-        let Some(article) = self.articles.find(&line.sku) else {
+    fn take(&mut self, reservation: Uuid, customer: NameIndex, line: &Line) -> Result<HoldLine, Misfit> {
+        let article = self.articles.find(&line.sku);
+        let cell = article.and_then(|article| self.articles.find_cell(article, &line.location));
+        let (Some(article), Some(index)) = (article, cell) else {
             return Err(Misfit::UnknownArticle {
                 reservation,
                 sku: line.sku.clone(),
             });
         };
-        let stock = self.articles.stock_mut(article);
-        let sellable = stock.sellable();
+        let cell = self.articles.cell_mut(index);
+        let sellable = cell.sellable();
         if u64::from(line.quantity) > sellable {
             let (sku, quantity) = (line.sku.clone(), line.quantity);
             return Err(Misfit::Oversold {
@@ -325,66 +271,183 @@ impl State {
                 sellable,
             });
         }
-        stock.reserved += u64::from(line.quantity);
-        let limited = stock.limit_per_customer.is_some();
-        let counted = self.can_count(limited) || self.totals.has(customer, article);
-        if counted {
-            self.totals.add(customer, article, u64::from(line.quantity));
-        }
+        cell.reserved += u64::from(line.quantity);
+        self.touch(article);
         Ok(HoldLine {
-            article,
+            cell: index,
             quantity: line.quantity,
-            counted,
+            counted: self.count(customer, article, line.quantity),
         })
     }
 
-    fn end(&mut self, event: &Event, status: Status) -> Result<(), Misfit> {
-        let index = self.held(event)?;
-        let hold = self.holds.remove(index);
-        for line in hold.lines.as_slice() {
-            let stock = self.articles.stock_mut(line.article);
-            stock.reserved -= u64::from(line.quantity);
-            if status == Status::Committed {
-                stock.allocated += u64::from(line.quantity);
-            } else if line.counted {
-                self.totals.subtract(hold.customer, line.article, line.quantity);
-            }
+    /// Counts units for a customer, if there is room to count them.
+    fn count(&mut self, customer: NameIndex, article: NameIndex, quantity: u32) -> bool {
+        let limited = self.articles.article(article).limit_per_customer.is_some();
+        let counted = self.can_count(limited) || self.totals.has(customer, article);
+        if counted {
+            self.totals.add(customer, article, u64::from(quantity));
         }
-        self.totals.drop_customer(hold.customer);
-        self.reservations.set_ended(hold.reservation, status, self.now_ms);
+        counted
+    }
+
+    /// Sells a hold, or the part of it that is named.
+    fn commit(&mut self, event: &Event, part: Option<&[Line]>) -> Result<(), Misfit> {
+        let reservation = reservation(event)?;
+        if !matches!(self.reservations.get(reservation), Some(Status::Expired)) {
+            return self.end(event, Status::Committed, part);
+        }
+        // Its time was over, but the units are still there: they are taken again.
+        let kept = self.expired.take(reservation);
+        let ExpiredHold { customer, lines, .. } = kept.ok_or(Misfit::NotHeld { reservation })?;
+        for line in &*lines {
+            let quantity = self.quantity_in(part, line);
+            let cell = self.articles.cell_mut(line.cell);
+            let (article, sellable) = (cell.article, cell.sellable());
+            if u64::from(quantity) > sellable {
+                let sku = self.articles.sku(article).to_owned();
+                return Err(Misfit::Oversold {
+                    reservation,
+                    sku,
+                    quantity,
+                    sellable,
+                });
+            }
+            cell.allocated += u64::from(quantity);
+            if quantity > 0 {
+                self.count(customer, article, quantity);
+            }
+            self.touch(article);
+        }
+        self.totals.drop_customer(customer);
+        self.reservations
+            .set_ended(reservation, Status::Committed, self.now_ms);
         Ok(())
     }
 
-    /// Remembers a refused reservation; a refusal about a known reservation concerns another command.
-    fn refuse(&mut self, event: &Event, reason: FailureReason) {
-        if let Some(reservation) = event.reservation
-            && self.reservations.get(reservation).is_none()
-        {
-            self.reservations
-                .set_ended(reservation, Status::Refused(reason), self.now_ms);
+    fn end(&mut self, event: &Event, status: Status, part: Option<&[Line]>) -> Result<(), Misfit> {
+        let index = self.held(event)?;
+        let hold = self.holds.remove(index);
+        for line in hold.lines.as_slice() {
+            let sold = match status {
+                Status::Committed => self.quantity_in(part, line),
+                _ => 0,
+            };
+            let cell = self.articles.cell_mut(line.cell);
+            cell.reserved -= u64::from(line.quantity);
+            cell.allocated += u64::from(sold);
+            let article = cell.article;
+            if line.counted && sold < line.quantity {
+                self.totals.subtract(hold.customer, article, line.quantity - sold);
+            }
+            self.touch(article);
+        }
+        if !self.asked.is_empty() {
+            self.asked.remove(&hold.reservation);
+        }
+        self.reservations.set_ended(hold.reservation, status, self.now_ms);
+        if status == Status::Expired {
+            self.keep_expired(hold);
+        } else {
+            self.totals.drop_customer(hold.customer);
+        }
+        Ok(())
+    }
+
+    /// How many units of a hold's line are in a part of the hold; all of them if no part is named.
+    fn quantity_in(&self, part: Option<&[Line]>, line: &HoldLine) -> u32 {
+        let Some(part) = part else {
+            return line.quantity;
+        };
+        let cell = self.articles.cell(line.cell);
+        let (sku, location) = (
+            self.articles.sku(cell.article),
+            self.articles.locations.name(cell.location),
+        );
+        let same = part
+            .iter()
+            .filter(|line| line.sku == sku && line.location == location);
+        let sum = same.map(|line| u64::from(line.quantity)).sum::<u64>();
+        u32::try_from(sum).unwrap_or(u32::MAX).min(line.quantity)
+    }
+
+    fn keep_expired(&mut self, hold: Hold) {
+        let lines = match hold.lines {
+            HoldLines::One(line) => Box::new(line),
+            HoldLines::Many(lines) => lines,
+        };
+        let kept = ExpiredHold {
+            customer: hold.customer,
+            lines,
+            at_ms: self.now_ms,
+        };
+        self.expired.keep(hold.reservation, kept);
+    }
+
+    fn forget_expired(&mut self) {
+        let oldest_ms = self.now_ms.saturating_sub(self.limits.expired_kept_ms);
+        for _ in 0..FORGOTTEN_PER_EVENT_MAX {
+            match self.expired.forget_one(self.limits.expired_kept, oldest_ms) {
+                Some(hold) => self.totals.drop_customer(hold.customer),
+                None => return,
+            }
         }
     }
 
+    /// Remembers a refused reservation, which may have been waiting; a refusal about another known reservation
+    /// concerns another command.
+    fn refuse(&mut self, event: &Event, reason: FailureReason) -> Result<(), Misfit> {
+        let Some(reservation) = event.reservation else {
+            return Ok(());
+        };
+        if self.waitlists.article(reservation).is_some() {
+            self.leave_waitlist(event)?;
+        }
+        if self.reservations.get(reservation).is_none() {
+            self.reservations
+                .set_ended(reservation, Status::Refused(reason), self.now_ms);
+        }
+        Ok(())
+    }
+
     fn held(&self, event: &Event) -> Result<HoldIndex, Misfit> {
-        let reservation = event.reservation.ok_or(Misfit::NoReservation {
-            command: event.command,
-        })?;
+        let reservation = reservation(event)?;
         match self.reservations.get(reservation) {
             Some(Status::Held(index)) => Ok(index),
             _ => Err(Misfit::NotHeld { reservation }),
         }
     }
 
-    fn held_view(&self, index: HoldIndex) -> ReservationView {
-        let hold = self.holds.get(index);
-        let lines = hold.lines.as_slice().iter().map(|line| Line {
-            sku: self.articles.sku(line.article).to_owned(),
-            quantity: line.quantity,
-        });
-        ReservationView::Held {
-            customer: self.totals.customer(hold.customer).to_owned(),
-            lines: lines.collect(),
-            expires_at_ms: hold.expires_at_ms,
+    /// Marks an article whose units changed, if something may follow from that.
+    pub(super) fn touch(&mut self, index: NameIndex) {
+        let article = self.articles.article(index);
+        if article.low_stock.is_none() && article.waiting == 0 {
+            return;
+        }
+        let is_above = |low_stock| self.articles.sellable(index) > u64::from(low_stock);
+        let is_plenty = article.level == Level::Low && article.low_stock.is_some_and(is_above);
+        let article = self.articles.article_mut(index);
+        if is_plenty {
+            article.level = Level::Plenty;
+        }
+        if !article.is_pending {
+            article.is_pending = true;
+            self.pending.push(index);
         }
     }
+
+    fn set_level(&mut self, sku: &str, level: Level) {
+        if let Some(article) = self.articles.find(sku) {
+            self.articles.article_mut(article).level = level;
+        }
+    }
+}
+
+/// Most expired holds that one event makes the shard forget, so that no event pays for a quiet hour.
+const FORGOTTEN_PER_EVENT_MAX: usize = 4;
+
+/// The reservation that an event must name.
+pub(super) fn reservation(event: &Event) -> Result<Uuid, Misfit> {
+    event.reservation.ok_or(Misfit::NoReservation {
+        command: event.command,
+    })
 }

@@ -86,6 +86,13 @@ impl Totals {
         }
     }
 
+    /// Takes units that came back off the total of a customer, who may be known no longer.
+    pub(super) fn subtract_named(&mut self, customer: &str, article: NameIndex, quantity: u32) {
+        if let Some(customer) = self.customers.find(customer) {
+            self.subtract(customer, article, quantity);
+        }
+    }
+
     /// All totals as (customer, article, units), in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&str, NameIndex, u64)> {
         self.units
