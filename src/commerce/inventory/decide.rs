@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use super::holds::HoldView;
 use super::limits::{
     HOLD_TOTAL_MAX_MS, HOLD_TTL_MAX_MS, LINES_MAX, NAME_MAX_BYTES, THROTTLE_RETRY_MS, TICK_MS,
 };
@@ -264,7 +265,7 @@ fn refusal(state: &State, customer: &str, line: &Line) -> Option<Outcome> {
 }
 
 /// The hold of a reservation that a command wants to change, or the refusal.
-fn live(state: &State, reservation: Uuid, at_ms: i64) -> Result<&super::holds::Hold, Outcome> {
+fn live(state: &State, reservation: Uuid, at_ms: i64) -> Result<HoldView<'_>, Outcome> {
     match state.reservations.get(reservation) {
         Some(Status::Held(index)) => {
             let hold = state.holds.get(index);

@@ -8,6 +8,7 @@ mod answer;
 mod audit;
 #[cfg(test)]
 mod callers;
+mod chunked;
 mod cloud_event;
 mod command;
 mod command_ids;
@@ -30,12 +31,15 @@ mod reservations;
 mod service;
 mod shard;
 mod snapshot;
+mod snapshot_file;
+mod snapshot_maker;
 mod state;
 mod stock;
 mod striped;
 #[cfg(test)]
 mod topics;
 mod totals;
+mod wheel;
 mod wire;
 
 pub use answer::Answer;
@@ -53,6 +57,8 @@ pub use recount::recount;
 pub use recovery::{RecoverError, Recovered, for_each_event, recover};
 pub use service::{COMMANDS_TOPIC, Service, ServiceError, ServiceOptions, ServiceStopped};
 pub use shard::{StopCause, Stopped};
-pub use snapshot::{Snapshot, SnapshotError, SnapshotFile};
+pub use snapshot::Snapshot;
+pub use snapshot_file::{SnapshotError, SnapshotFile};
+pub use snapshot_maker::SNAPSHOT_AFTER_EVENTS;
 pub use state::{Misfit, ReservationView, State, StockView};
 pub use wire::DecodeError;

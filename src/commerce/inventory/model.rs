@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use proptest::prelude::*;
 use uuid::Uuid;
 
-use super::snapshot::{Snapshot, SnapshotFile};
+use super::snapshot::Snapshot;
+use super::snapshot_file::SnapshotFile;
 use super::*;
 
 const SKUS: [&str; 3] = ["tv", "phone", "ps5"];

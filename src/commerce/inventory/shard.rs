@@ -13,6 +13,7 @@ use super::answer::Sender;
 use super::cloud_event::Trace;
 use super::publisher::Publisher;
 use super::queue::{Queue, Request};
+use super::snapshot_maker::{Frozen, SnapshotMaker};
 use super::{
     Command, CommandRecord, Event, EventFormat, LINES_MAX, Misfit, NAME_MAX_BYTES, Outcome, ReservationView,
     State, StockView, decide,
@@ -117,6 +118,8 @@ impl Reply {
 struct InFlight<A> {
     append: A,
     replies: Vec<Reply>,
+    /// The state behind the batch, if a snapshot is due.
+    frozen: Option<Frozen>,
 }
 
 /// Closes the queue when its receiver is gone, also by a panic: nobody waits for an answer that cannot come.
@@ -137,6 +140,7 @@ pub(super) struct Writer<S: EventStore> {
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
     publisher: Publisher,
+    snapshots: Option<SnapshotMaker>,
     /// Offset of the first record of the batch under construction.
     end: Offset,
     in_flight: VecDeque<InFlight<S::Append>>,
@@ -157,6 +161,7 @@ impl<S: EventStore> Writer<S> {
         format: EventFormat,
         clock: Arc<dyn Clock>,
         queue: Arc<Queue>,
+        snapshots: Option<SnapshotMaker>,
     ) -> Self {
         let anchor = (state.now_ms(), clock.monotonic());
         Writer {
@@ -165,6 +170,7 @@ impl<S: EventStore> Writer<S> {
             clock,
             queue,
             publisher: Publisher::new(format),
+            snapshots,
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
@@ -173,12 +179,19 @@ impl<S: EventStore> Writer<S> {
         }
     }
 
-    /// Serves until the queue is closed and everything is durable; returns the state then, and its position.
-    pub(super) fn run(mut self) -> Result<(State, Offset), Stopped> {
+    /// Serves until the queue is closed and everything is durable, and leaves a snapshot.
+    pub(super) fn run(mut self) {
         self.queue.receive_here();
         let _ends = EndOfService(Arc::clone(&self.queue));
+        if let Some(frozen) = self.freeze_after(0) {
+            self.make_snapshot(frozen);
+        }
         match self.serve() {
-            Ok(()) => Ok((self.state, self.end)),
+            Ok(()) => {
+                if let Some(snapshots) = self.snapshots {
+                    snapshots.finish(&self.state, self.end);
+                }
+            }
             Err(cause) => {
                 let stopped = Stopped::new(cause);
                 tracing::error!(cause = %stopped.cause, "inventory shard stopped");
@@ -190,7 +203,7 @@ impl<S: EventStore> Writer<S> {
                 for request in requests {
                     request.stop(&stopped);
                 }
-                Err(stopped)
+                self.snapshots.as_mut().and_then(SnapshotMaker::wait);
             }
         }
     }
@@ -342,11 +355,25 @@ impl<S: EventStore> Writer<S> {
             self.complete_first()?;
         };
         self.end = self.end.plus(count);
+        let frozen = self.freeze_after(count);
         self.in_flight.push_back(InFlight {
             append,
             replies: std::mem::take(&mut self.replies),
+            frozen,
         });
         Ok(())
+    }
+
+    /// Counts events that were appended, and freezes the state behind them if a snapshot is due.
+    fn freeze_after(&mut self, events: u64) -> Option<Frozen> {
+        let snapshots = self.snapshots.as_mut()?;
+        snapshots.count(events, &mut self.state, self.end)
+    }
+
+    fn make_snapshot(&mut self, frozen: Frozen) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.make(frozen);
+        }
     }
 
     /// Answers that need no event of their own: with the last batch on its way, or at once.
@@ -378,6 +405,9 @@ impl<S: EventStore> Writer<S> {
         match first.append.wait() {
             Ok(_) => {
                 first.replies.into_iter().for_each(Reply::send);
+                if let Some(frozen) = first.frozen {
+                    self.make_snapshot(frozen);
+                }
                 Ok(())
             }
             Err(failed) => {

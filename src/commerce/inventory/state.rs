@@ -129,7 +129,7 @@ impl State {
             articles: Articles::new(),
             totals: Totals::new(),
             reservations: Reservations::new(),
-            holds: Holds::default(),
+            holds: Holds::new(),
             commands: CommandIds::new(),
         }
     }
@@ -181,10 +181,10 @@ impl State {
     pub fn due(&self, now_ms: i64, count_max: usize) -> Vec<Event> {
         let at_ms = now_ms.max(self.now_ms);
         let due = self.holds.due(at_ms).take(count_max);
-        due.map(|hold| Event {
+        due.map(|index| Event {
             outcome: Outcome::ReservationExpired,
             command: Uuid::nil(),
-            reservation: Some(hold.reservation),
+            reservation: Some(self.reservations.held_id(index)),
             command_offset: None,
             at_ms,
         })
@@ -295,7 +295,6 @@ impl State {
         };
         let created_at_ms = event.at_ms;
         let index = self.holds.insert(Hold {
-            reservation,
             customer,
             ttl_ms,
             created_at_ms,
@@ -340,6 +339,7 @@ impl State {
 
     fn end(&mut self, event: &Event, status: Status) -> Result<(), Misfit> {
         let index = self.held(event)?;
+        let reservation = self.reservations.held_id(index);
         let hold = self.holds.remove(index);
         for line in hold.lines.as_slice() {
             let stock = self.articles.stock_mut(line.article);
@@ -351,7 +351,7 @@ impl State {
             }
         }
         self.totals.drop_customer(hold.customer);
-        self.reservations.set_ended(hold.reservation, status, self.now_ms);
+        self.reservations.set_ended(reservation, status, self.now_ms);
         Ok(())
     }
 

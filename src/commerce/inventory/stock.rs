@@ -1,5 +1,6 @@
 //! The stock of the articles: what came in, what is held, what is sold.
 
+use super::chunked::Chunked;
 use super::names::{NameIndex, Names};
 
 /// The units of one article. `sellable = received - reserved - allocated`, never below zero.
@@ -30,14 +31,14 @@ impl Stock {
 #[derive(Debug)]
 pub(super) struct Articles {
     names: Names,
-    stocks: Vec<Stock>,
+    stocks: Chunked<Stock>,
 }
 
 impl Articles {
     pub(super) fn new() -> Self {
         Articles {
             names: Names::new(),
-            stocks: Vec::new(),
+            stocks: Chunked::default(),
         }
     }
 
@@ -64,10 +65,18 @@ impl Articles {
     }
 
     pub(super) fn stock(&self, index: NameIndex) -> &Stock {
-        &self.stocks[index as usize]
+        &self.stocks[index]
     }
 
     pub(super) fn stock_mut(&mut self, index: NameIndex) -> &mut Stock {
-        &mut self.stocks[index as usize]
+        &mut self.stocks[index]
+    }
+
+    /// A copy that stays as it is, and finds no article by name.
+    pub(super) fn frozen(&mut self) -> Self {
+        Articles {
+            names: self.names.frozen(),
+            stocks: self.stocks.frozen(),
+        }
     }
 }
