@@ -80,8 +80,13 @@ impl Totals {
 
     /// The units that a customer holds or bought.
     pub(super) fn units(&self, customer: &str, article: NameIndex) -> u64 {
-        let customer = self.customers.find(customer);
+        let customer = self.find(customer);
         customer.map_or(0, |customer| self.units_of(customer, article))
+    }
+
+    /// The number of a customer who is known.
+    pub(super) fn find(&self, customer: &str) -> Option<NameIndex> {
+        self.customers.find(customer)
     }
 
     /// Whether a customer is counted for an article.
