@@ -204,3 +204,21 @@ fn reservations_are_measured_beside_the_device() {
     ];
     assert_measured(&report, &figures);
 }
+
+#[test]
+fn a_shard_of_many_holds_is_measured() {
+    let report = bench(&["holds", "--holds=2000", "--rate=200", "--seconds=3"]);
+    assert_eq!(report["schema"], "doorbuster.bench-holds.v1");
+    assert_eq!(report["holds"], 2_000);
+    let figures = [
+        "fill_per_second",
+        "written_bytes_per_reservation",
+        "memory_bytes_per_hold",
+        "snapshot_bytes_per_hold",
+        "start_ms",
+        "replay_ms",
+        "alone_p50_us",
+        "alone_p99_9_us",
+    ];
+    assert_measured(&report, &figures);
+}

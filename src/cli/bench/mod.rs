@@ -9,6 +9,8 @@ mod device;
 mod device_read;
 mod folder;
 mod follow;
+mod holds;
+mod holds_child;
 mod load;
 mod memory;
 mod open;
@@ -50,6 +52,11 @@ enum Work {
     OpenChild(open_child::Arguments),
     /// Reserve units: batches of 1,000 with several in flight, and one reservation at a time
     Reserve(reserve::Arguments),
+    /// Fill a shard with live holds: memory, start, snapshots in the background, expiry under load
+    Holds(holds::Arguments),
+    /// Work of `holds` in a process of its own
+    #[command(hide = true)]
+    HoldsChild(holds_child::Arguments),
 }
 
 /// Where, how often, and in which form: what every benchmark takes.
@@ -76,6 +83,8 @@ pub fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         Work::Open(arguments) => open::run(&arguments)?,
         Work::OpenChild(arguments) => open_child::run(&arguments)?,
         Work::Reserve(arguments) => reserve::run(&arguments)?,
+        Work::Holds(arguments) => holds::run(&arguments)?,
+        Work::HoldsChild(arguments) => holds_child::run(&arguments)?,
     }
     Ok(ExitCode::SUCCESS)
 }

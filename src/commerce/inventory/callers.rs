@@ -432,6 +432,43 @@ fn every_kind_of_start_gives_the_same_state() {
 }
 
 #[test]
+fn a_snapshot_in_the_background_never_tells_more_than_the_log() {
+    let (store, dir) = (MemoryStore::new(), tempfile::tempdir().unwrap());
+    let file = SnapshotFile::new(dir.path(), 0);
+    let open_with_snapshots = |store: &MemoryStore| {
+        let options = InventoryOptions {
+            snapshot_dir: Some(dir.path().to_owned()),
+            snapshot_after_events: 2,
+            ..options(&clock())
+        };
+        Inventory::open_store(store.clone(), options).unwrap()
+    };
+    let shard = open_with_snapshots(&store);
+    store.pause();
+    let answers = (1..=9).map(|n| shard.submit(reserve(n))).collect::<Vec<_>>();
+    store.fail();
+    assert!(answers.into_iter().all(|answer| answer.wait().is_err()));
+    shard.close();
+    assert!(!file.path().exists(), "nothing became durable");
+
+    let store = MemoryStore::new();
+    let shard = open_with_snapshots(&store);
+    shard.receive(id(1), "tv", 50).unwrap();
+    for n in 10..20 {
+        shard.submit(reserve(n)).wait().unwrap();
+    }
+    store.fail();
+    shard.submit(reserve(20)).wait().unwrap_err();
+    shard.close();
+    let recovered = |file| recover(&store, &Limits::default(), file).unwrap();
+    let (replayed, from_snapshot) = (recovered(None), recovered(Some(&file)));
+    let position = from_snapshot.snapshot.unwrap();
+    assert!((2..=11).contains(&position.0), "{position:?}");
+    assert_eq!(from_snapshot.replayed, 11 - position.0);
+    assert_eq!(from_snapshot.state.hash(), replayed.state.hash());
+}
+
+#[test]
 fn cloud_events_are_written_and_read_back() {
     let store = MemoryStore::new();
     let format = EventFormat::CloudEvents { partition: 3 };

@@ -1,9 +1,9 @@
 //! The ids of commands that took effect, for commands that would otherwise take effect twice.
 
-use std::collections::VecDeque;
-
+use hashbrown::DefaultHashBuilder;
 use uuid::Uuid;
 
+use super::chunked::{ChunkedQueue, QueueNumber};
 use super::reservations::Key;
 use super::striped::Striped;
 
@@ -13,35 +13,50 @@ const FORGOTTEN_PER_EVENT_MAX: usize = 4;
 /// A bounded memory of command ids.
 #[derive(Debug)]
 pub(super) struct CommandIds {
-    known: Striped<Key, ()>,
+    /// Numbers in the queue, by hash.
+    numbers: Striped<QueueNumber>,
     /// Id and time, oldest first.
-    order: VecDeque<(Uuid, i64)>,
+    order: ChunkedQueue<(Key, i64)>,
+    hasher: DefaultHashBuilder,
 }
 
 impl CommandIds {
     pub(super) fn new() -> Self {
         CommandIds {
-            known: Striped::new(),
-            order: VecDeque::new(),
+            numbers: Striped::new(),
+            order: ChunkedQueue::default(),
+            hasher: DefaultHashBuilder::default(),
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.order.len()
     }
 
     pub(super) fn contains(&self, command: Uuid) -> bool {
-        self.known.get(&command.into()).is_some()
+        let key = Key::from(command);
+        let is = |number: &QueueNumber| self.order[*number].0 == key;
+        self.numbers.find(key.hash(&self.hasher), is).is_some()
     }
 
     pub(super) fn remember(&mut self, command: Uuid, at_ms: i64) {
-        if self.known.insert(command.into(), ()).is_none() {
-            self.order.push_back((command, at_ms));
+        if self.contains(command) {
+            return;
         }
+        let key = Key::from(command);
+        let number = self.order.push_back((key, at_ms));
+        let (order, hasher) = (&self.order, &self.hasher);
+        self.numbers
+            .insert(key.hash(hasher), number, |number| order[*number].0.hash(hasher));
     }
 
     /// Forgets the oldest ids: all beyond `count_max`, and a few of those from before `oldest_ms`.
     pub(super) fn forget(&mut self, count_max: usize, oldest_ms: i64) {
         for _ in 0..FORGOTTEN_PER_EVENT_MAX {
             match self.order.front() {
-                Some((command, at_ms)) if self.order.len() > count_max || *at_ms < oldest_ms => {
-                    self.known.remove(&(*command).into());
+                Some((number, (key, at_ms))) if self.order.len() > count_max || at_ms < oldest_ms => {
+                    self.numbers
+                        .remove(key.hash(&self.hasher), |other| *other == number);
                     self.order.pop_front();
                 }
                 _ => return,
@@ -51,6 +66,15 @@ impl CommandIds {
 
     /// All remembered ids with their time, oldest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Uuid, i64)> {
-        self.order.iter().copied()
+        self.order.iter().map(|(key, at_ms)| (key.id(), *at_ms))
+    }
+
+    /// A copy that stays as it is, for [`CommandIds::iter`] alone: it finds no ids.
+    pub(super) fn frozen(&mut self) -> Self {
+        CommandIds {
+            numbers: Striped::new(),
+            order: self.order.frozen(),
+            hasher: self.hasher.clone(),
+        }
     }
 }

@@ -18,7 +18,7 @@ pub(super) struct ExpiredHold {
 }
 
 /// A bounded memory of expired holds.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct ExpiredHolds {
     holds: HashMap<Uuid, ExpiredHold>,
     /// Ids and times, oldest first; those that were taken out since have no hold.

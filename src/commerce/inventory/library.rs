@@ -14,7 +14,8 @@ use super::queue::{NotQueued, Queue, Request};
 use super::recovery::{RecoverError, Recovered, recover};
 use super::seat::{Lead, Seat, Step};
 use super::shard::{BATCH_SIZE_LEAST_BYTES, Stopped, Writer};
-use super::snapshot::{Snapshot, SnapshotFile};
+use super::snapshot_file::SnapshotFile;
+use super::snapshot_maker::{SNAPSHOT_AFTER_EVENTS, SnapshotMaker};
 use super::{
     Command, CommandRecord, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView,
     StockView,
@@ -27,9 +28,6 @@ use crate::log::{Log, TopicError};
 /// The topic that keeps the events.
 pub const EVENTS_TOPIC: &str = "inventory.events";
 
-/// A snapshot is written at the start when more events than this were replayed. 1,000,000: about a second.
-const REPLAYED_MAX: u64 = 1_000_000;
-
 /// How a shard is opened.
 #[derive(Clone, Debug)]
 pub struct InventoryOptions {
@@ -39,6 +37,8 @@ pub struct InventoryOptions {
     pub format: EventFormat,
     /// Folder for snapshots; `None` replays all events at every start.
     pub snapshot_dir: Option<PathBuf>,
+    /// A snapshot is made after so many events, in the background; see [`SNAPSHOT_AFTER_EVENTS`].
+    pub snapshot_after_events: u64,
     /// Bounds of the shard's tables.
     pub limits: Limits,
     /// Most commands that wait for a decision; more are throttled.
@@ -53,6 +53,7 @@ impl Default for InventoryOptions {
             partition: 0,
             format: EventFormat::Compact,
             snapshot_dir: None,
+            snapshot_after_events: SNAPSHOT_AFTER_EVENTS,
             limits: Limits::default(),
             queued_commands_max: QUEUED_COMMANDS_MAX,
             clock: Arc::new(SystemClock::default()),
@@ -152,6 +153,7 @@ impl Inventory {
             partition,
             format,
             snapshot_dir,
+            snapshot_after_events,
             limits,
             queued_commands_max,
             clock,
@@ -165,30 +167,29 @@ impl Inventory {
             live_holds = recovered.state.live_holds(),
             "inventory shard recovered"
         );
-        if recovered.replayed > REPLAYED_MAX {
-            save(file.as_ref(), store.identity(), &recovered);
-        }
+        let Recovered {
+            state, end, replayed, ..
+        } = recovered;
+        let snapshots =
+            file.map(|file| SnapshotMaker::new(file, store.identity(), snapshot_after_events, replayed));
         let queue = Arc::new(Queue::new(queued_commands_max));
-        let identity = store.identity();
-        let Recovered { state, end, .. } = recovered;
-        let writer = Writer::new(Arc::new(store), state, end, format, clock, Arc::clone(&queue));
+        let mut writer = Writer::new(
+            Arc::new(store),
+            state,
+            end,
+            format,
+            clock,
+            Arc::clone(&queue),
+            snapshots,
+        );
+        writer.make_first_snapshot();
         let seat = Arc::new(Seat::new(Arc::clone(&queue), writer));
         let own = Arc::clone(&seat);
         let thread = std::thread::Builder::new()
             .name(format!("inventory-{partition}"))
             .spawn(move || {
-                if let Ok((state, end)) = own.run() {
-                    save(
-                        file.as_ref(),
-                        identity,
-                        &Recovered {
-                            state,
-                            end,
-                            snapshot: None,
-                            replayed: 0,
-                        },
-                    );
-                }
+                // Why it stopped is told to those who ask.
+                let _ = own.run();
             })
             .map_err(InventoryOpenError::Thread)?;
         Ok(Inventory {
@@ -401,13 +402,4 @@ fn throttled() -> Outcome {
 /// Whole milliseconds, rounded up so that a hold is never shorter than asked for.
 fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
-}
-
-/// Writes a snapshot where one is wanted; without it the next start only takes longer.
-fn save(file: Option<&SnapshotFile>, identity: [u8; 16], recovered: &Recovered) {
-    if let Some(file) = file
-        && let Err(error) = Snapshot::save(file, identity, recovered.end, &recovered.state)
-    {
-        tracing::warn!(path = %file.path().display(), %error, "inventory snapshot was not written");
-    }
 }

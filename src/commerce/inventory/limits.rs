@@ -28,19 +28,24 @@ pub const REASON_MAX_BYTES: usize = 256;
 /// Longest name of an article or a customer, in bytes.
 pub const NAME_MAX_BYTES: usize = 256;
 
-/// Most live holds of a shard: about 130 bytes each, 550 MB when full.
-pub const LIVE_HOLDS_MAX: usize = 1 << 22;
+/// Most live holds of a shard: about 100 bytes each with a customer of its own whose name has up to 19 bytes; 1.6 GB
+/// when full.
+///
+/// 36 bytes are the hold, 16 its id, 8 the id's place in the table of ids; 24 the customer's name, 8 its place in the
+/// table of names, 8 the units that count against a limit. A longer name takes 16 bytes more and its length, a cart of
+/// several lines 16 bytes and 12 for each line; the timer wheel at most 107 MB, if each tick of 72 hours has a hold.
+pub const LIVE_HOLDS_MAX: usize = 1 << 24;
 
-/// Most ended or refused reservation ids that a shard remembers: about 60 bytes each, 500 MB when full.
+/// Most ended or refused reservation ids that a shard remembers: 32 bytes each, 270 MB when full.
 pub const REMEMBERED_MAX: usize = 1 << 23;
 
 /// How long an ended or refused reservation id is remembered, and a command id: 24 hours, in milliseconds. An expired
-/// hold that is committed after all is remembered from its expiry on.
+/// hold that is committed after all is remembered from its commit on.
 ///
 /// The window is this time or [`REMEMBERED_MAX`] newer ids, whichever is shorter.
 pub const REMEMBERED_MAX_MS: i64 = 24 * 60 * 60 * 1_000;
 
-/// Most command ids of `receive`, `set_policy` and `extend` that a shard remembers, about 60 bytes each.
+/// Most command ids of `receive`, `set_policy` and `extend` that a shard remembers, 32 bytes each.
 pub const COMMANDS_REMEMBERED_MAX: usize = 1 << 20;
 
 /// Most articles of a shard, kits included: about 300 bytes each with the cell at the default location.
@@ -73,10 +78,13 @@ pub const EXPIRED_KEPT_MAX: usize = 1 << 18;
 pub const EXPIRED_KEPT_MAX_MS: i64 = 60 * 60 * 1_000;
 const _: () = assert!(EXPIRED_KEPT_MAX_MS <= REMEMBERED_MAX_MS);
 
-/// Most pairs of customer and article with units held or bought: about 100 bytes each with the name.
+/// Most pairs of customer and article with units held or bought: 40 bytes each for a new customer whose name has up to
+/// 19 bytes, 24 for each further article of a customer.
 ///
-/// Articles without a limit per customer may fill half of it; beyond that their buyers are not counted.
-pub const CUSTOMER_TOTALS_MAX: usize = 1 << 24;
+/// Articles without a limit per customer may fill half of it; beyond that their buyers are not counted. Twice the live
+/// holds, so that the customers of all of them can be counted.
+pub const CUSTOMER_TOTALS_MAX: usize = 1 << 25;
+const _: () = assert!(CUSTOMER_TOTALS_MAX / 2 >= LIVE_HOLDS_MAX);
 
 /// What a throttled caller should wait, in milliseconds: ten ticks, enough for holds to end.
 pub const THROTTLE_RETRY_MS: u32 = 100;

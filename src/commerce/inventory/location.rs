@@ -54,4 +54,12 @@ impl Locations {
     pub(super) fn set_point(&mut self, index: NameIndex, point: Option<Point>) {
         self.points[index as usize] = point;
     }
+
+    /// A copy that stays as it is, and finds no location by name.
+    pub(super) fn frozen(&mut self) -> Self {
+        Locations {
+            names: self.names.frozen(),
+            points: self.points.clone(),
+        }
+    }
 }

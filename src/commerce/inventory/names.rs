@@ -2,121 +2,162 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::DefaultHashBuilder;
 
-/// Number of stripes of the table; see `striped` for why.
-const STRIPE_BITS: u32 = 6;
+use super::chunked::Slab;
+use super::striped::Striped;
 
 /// The number of a name in its [`Names`]; a number is used again after its name was released.
 pub(super) type NameIndex = u32;
 
+/// Longest name that is kept in its entry. 19 bytes: a word, a number, or an id of a payment provider. A longer one
+/// takes 16 bytes more and what the allocator needs for it.
+const SHORT_MAX_BYTES: usize = 19;
+
+/// In place of a short name's length.
+const LONG: u8 = u8::MAX;
+
 /// Names with a count of their users.
 #[derive(Debug)]
 pub(super) struct Names {
-    stripes: Box<[HashTable<Slot>]>,
-    entries: Vec<Entry>,
-    free: Vec<NameIndex>,
+    /// The numbers of the names, by hash.
+    numbers: Striped<NameIndex>,
+    entries: Slab<Entry>,
+    /// Names that are too long for an entry.
+    long: Slab<Box<str>>,
     hasher: DefaultHashBuilder,
 }
 
-/// The hash stands beside the number so that growth never touches the names.
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    hash: u32,
-    index: NameIndex,
+/// A name and how many use it; free without a user.
+#[derive(Clone, Copy, Debug, Default)]
+struct Entry {
+    users: u32,
+    /// The name, or the place of a long one.
+    bytes: [u8; SHORT_MAX_BYTES],
+    /// Length of the name, or [`LONG`].
+    size_bytes: u8,
 }
 
-#[derive(Debug)]
-struct Entry {
-    name: Box<str>,
-    users: u32,
-}
+const _: () = assert!(size_of::<Entry>() == 24);
 
 impl Names {
     pub(super) fn new() -> Self {
         Names {
-            stripes: (0..1 << STRIPE_BITS).map(|_| HashTable::new()).collect(),
-            entries: Vec::new(),
-            free: Vec::new(),
+            numbers: Striped::new(),
+            entries: Slab::default(),
+            long: Slab::default(),
             hasher: DefaultHashBuilder::default(),
         }
     }
 
+    /// Makes room for `count` names in all.
+    pub(super) fn reserve(&mut self, count: usize) {
+        let (entries, long, hasher) = (&self.entries, &self.long, &self.hasher);
+        self.numbers
+            .reserve(count, |index| hasher.hash_one(bytes_of(&entries[*index], long)));
+    }
+
     /// The number of `name`, if it has a user.
     pub(super) fn find(&self, name: &str) -> Option<NameIndex> {
-        let hash = self.hash(name);
-        self.stripes[stripe(hash)]
-            .find(spread(hash), |slot| {
-                slot.hash == hash && self.is(slot.index, name)
-            })
-            .map(|slot| slot.index)
+        self.find_hashed(self.hash(name), name)
     }
 
     /// Adds a user of `name` and returns its number.
     pub(super) fn add_user(&mut self, name: &str) -> NameIndex {
-        if let Some(index) = self.find(name) {
-            self.entries[index as usize].users += 1;
+        let hash = self.hash(name);
+        if let Some(index) = self.find_hashed(hash, name) {
+            self.entries[index].users += 1;
             return index;
         }
-        let hash = self.hash(name);
-        let entry = Entry {
-            name: name.into(),
+        let mut entry = Entry {
             users: 1,
+            ..Entry::default()
         };
-        let index = if let Some(index) = self.free.pop() {
-            self.entries[index as usize] = entry;
-            index
+        if let Some(short) = entry.bytes.get_mut(..name.len()) {
+            short.copy_from_slice(name.as_bytes());
+            entry.size_bytes = name.len() as u8;
         } else {
-            self.entries.push(entry);
-            self.entries.len() as NameIndex - 1
-        };
-        self.stripes[stripe(hash)]
-            .insert_unique(spread(hash), Slot { hash, index }, |slot| spread(slot.hash));
+            let place = self.long.insert(name.into());
+            entry.bytes[..size_of_val(&place)].copy_from_slice(&place.to_ne_bytes());
+            entry.size_bytes = LONG;
+        }
+        let index = self.entries.insert(entry);
+        let (entries, long, hasher) = (&self.entries, &self.long, &self.hasher);
+        self.numbers.insert(hash, index, |index| {
+            hasher.hash_one(bytes_of(&entries[*index], long))
+        });
         index
     }
 
     /// Adds a user of the name with this number.
     pub(super) fn add_user_of(&mut self, index: NameIndex) {
-        self.entries[index as usize].users += 1;
+        self.entries[index].users += 1;
     }
 
     /// Takes a user away; a name without users is forgotten.
     pub(super) fn drop_user(&mut self, index: NameIndex) {
-        let entry = &mut self.entries[index as usize];
+        let entry = &mut self.entries[index];
         entry.users -= 1;
         if entry.users > 0 {
             return;
         }
-        let name = std::mem::take(&mut entry.name);
-        let hash = self.hash(&name);
-        if let Ok(found) = self.stripes[stripe(hash)].find_entry(spread(hash), |slot| slot.index == index) {
-            found.remove();
+        let hash = self.hasher.hash_one(self.bytes(index));
+        self.numbers.remove(hash, |other| *other == index);
+        let entry = self.entries.take(index);
+        if entry.size_bytes == LONG {
+            self.long.take(long_place(&entry));
         }
-        self.free.push(index);
     }
 
     pub(super) fn name(&self, index: NameIndex) -> &str {
-        &self.entries[index as usize].name
+        // Only whole texts are put in.
+        std::str::from_utf8(self.bytes(index)).unwrap_or_default()
     }
 
-    fn is(&self, index: NameIndex, name: &str) -> bool {
-        *self.entries[index as usize].name == *name
+    /// Number of numbers that were ever in use at once: all are smaller.
+    pub(super) fn places(&self) -> usize {
+        self.entries.places()
     }
 
-    fn hash(&self, name: &str) -> u32 {
-        let hash = self.hasher.hash_one(name);
-        (hash ^ (hash >> 32)) as u32
+    /// Whether a number has a name.
+    pub(super) fn is_used(&self, index: NameIndex) -> bool {
+        self.entries[index].users > 0
+    }
+
+    /// A copy that stays as it is, for [`Names::name`] alone: it finds no names.
+    pub(super) fn frozen(&mut self) -> Self {
+        Names {
+            numbers: Striped::new(),
+            entries: self.entries.frozen(),
+            long: self.long.frozen(),
+            hasher: self.hasher.clone(),
+        }
+    }
+
+    fn find_hashed(&self, hash: u64, name: &str) -> Option<NameIndex> {
+        let is = |index: &NameIndex| self.bytes(*index) == name.as_bytes();
+        self.numbers.find(hash, is).copied()
+    }
+
+    fn bytes(&self, index: NameIndex) -> &[u8] {
+        bytes_of(&self.entries[index], &self.long)
+    }
+
+    fn hash(&self, name: &str) -> u64 {
+        self.hasher.hash_one(name.as_bytes())
     }
 }
 
-/// The stripe comes from the top bits and the place inside it from all of them: the two are independent.
-fn stripe(hash: u32) -> usize {
-    (hash >> (32 - STRIPE_BITS)) as usize
+fn bytes_of<'a>(entry: &'a Entry, long: &'a Slab<Box<str>>) -> &'a [u8] {
+    match entry.size_bytes {
+        LONG => long[long_place(entry)].as_bytes(),
+        size_bytes => &entry.bytes[..usize::from(size_bytes)],
+    }
 }
 
-/// The table wants 64 bits with entropy at both ends; the multiplier is 2⁶⁴ divided by the golden ratio.
-fn spread(hash: u32) -> u64 {
-    u64::from(hash).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+fn long_place(entry: &Entry) -> u32 {
+    let [a, b, c, d, ..] = entry.bytes;
+    u32::from_ne_bytes([a, b, c, d])
 }
 
 #[cfg(test)]
@@ -140,6 +181,29 @@ mod tests {
         assert_eq!(names.find(""), None);
         assert_eq!(names.add_user("eve"), ann, "the number is used again");
         assert_eq!((names.name(ann), names.name(bob)), ("eve", "bob"));
+    }
+
+    #[test]
+    fn names_of_every_length_are_kept_whole() {
+        let mut names = Names::new();
+        let all: Vec<String> = (0..=300)
+            .map(|length| "é".repeat(length / 2) + &"x".repeat(length % 2))
+            .collect();
+        for round in 0..2 {
+            let numbers: Vec<NameIndex> = all.iter().map(|name| names.add_user(name)).collect();
+            for (name, number) in all.iter().zip(&numbers) {
+                assert_eq!(
+                    (names.find(name), names.name(*number)),
+                    (Some(*number), &**name),
+                    "{round}"
+                );
+            }
+            for number in numbers {
+                names.drop_user(number);
+            }
+            assert!(all.iter().all(|name| names.find(name).is_none()));
+        }
+        assert_eq!(names.places(), all.len());
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 
-use super::snapshot::{Snapshot, SnapshotFile};
+use super::snapshot::Snapshot;
+use super::snapshot_file::SnapshotFile;
 use super::{DecodeError, Event, Limits, Misfit, State};
 use crate::commerce::store::{EventStore, StoreError};
 use crate::log::Offset;
@@ -94,7 +95,7 @@ pub fn recover<S: EventStore>(
 #[derive(Debug, thiserror::Error)]
 enum SnapshotFault {
     #[error(transparent)]
-    Snapshot(#[from] super::snapshot::SnapshotError),
+    Snapshot(#[from] super::snapshot_file::SnapshotError),
     #[error("it belongs to another store")]
     AnotherStore,
     #[error("it ends at offset {position}, outside {start}..={end}")]

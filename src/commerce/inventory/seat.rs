@@ -10,11 +10,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-use super::State;
 use super::queue::Queue;
 use super::shard::{StopCause, Stopped, Writer};
 use crate::commerce::store::EventStore;
-use crate::log::Offset;
 
 /// Longest rest of an idle shard; only a jump of the wall clock makes it matter.
 const REST_MAX: Duration = Duration::from_secs(1);
@@ -62,9 +60,9 @@ impl<S: EventStore> Seat<S> {
         }
     }
 
-    /// The work of the shard's own thread: serves until the queue is closed and everything is durable; returns the
-    /// state then, and its position.
-    pub(super) fn run(&self) -> Result<(State, Offset), Stopped> {
+    /// The work of the shard's own thread: serves until the queue is closed and everything is durable, and leaves a
+    /// snapshot.
+    pub(super) fn run(&self) -> Result<(), Stopped> {
         self.queue.receive_here();
         let _ends = EndOfService(&self.queue);
         loop {
@@ -76,10 +74,10 @@ impl<S: EventStore> Seat<S> {
                 return Err(self.why_stopped());
             };
             if idle && closed {
-                return seat
-                    .take()
-                    .map(Writer::into_state)
-                    .ok_or_else(|| self.why_stopped());
+                if let Some(writer) = seat.take() {
+                    writer.finish();
+                }
+                return Ok(());
             }
             let rest = rest.min(REST_MAX);
             if idle && !rest.is_zero() {

@@ -13,6 +13,7 @@ use super::answer::Sender;
 use super::cloud_event::Trace;
 use super::publisher::Publisher;
 use super::queue::{Queue, Request};
+use super::snapshot_maker::{Frozen, SnapshotMaker};
 use super::{
     Command, CommandRecord, Event, EventFormat, LINES_MAX, LOCATION_MAX_BYTES, Misfit, NAME_MAX_BYTES,
     Outcome, ReservationView, SPLIT_LOCATIONS_MAX, State, StockView, decide,
@@ -41,6 +42,9 @@ const _: () = assert!(BATCH_SIZE_LEAST_BYTES < crate::log::BATCH_SIZE_MAX_BYTES)
 
 /// Most batches on their way to stable storage, as many as the journal keeps in flight.
 const APPENDS_IN_FLIGHT_MAX: usize = 4;
+
+/// Most commands that are looked up ahead. 4,096: what they need, some hundred bytes each, fits a core's own cache.
+const WARMED_MAX: usize = 4_096;
 
 /// Most expiries that are logged between two drains of the queue: a mass expiry does not starve shoppers.
 const EXPIRIES_PER_DRAIN_MAX: usize = 4_096;
@@ -121,6 +125,8 @@ impl Reply {
 struct InFlight<A> {
     append: A,
     replies: Vec<Reply>,
+    /// The state behind the batch, if a snapshot is due.
+    frozen: Option<Frozen>,
 }
 
 /// The writer of one shard.
@@ -132,6 +138,7 @@ pub(super) struct Writer<S: EventStore> {
     publisher: Publisher,
     /// Empty between drains; kept for its room.
     requests: Vec<Request>,
+    snapshots: Option<SnapshotMaker>,
     /// Offset of the first record of the batch under construction.
     end: Offset,
     in_flight: VecDeque<InFlight<S::Append>>,
@@ -152,6 +159,7 @@ impl<S: EventStore> Writer<S> {
         format: EventFormat,
         clock: Arc<dyn Clock>,
         queue: Arc<Queue>,
+        snapshots: Option<SnapshotMaker>,
     ) -> Self {
         let anchor = (state.now_ms(), clock.monotonic());
         Writer {
@@ -161,6 +169,7 @@ impl<S: EventStore> Writer<S> {
             queue,
             publisher: Publisher::new(format),
             requests: Vec::new(),
+            snapshots,
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
@@ -169,9 +178,18 @@ impl<S: EventStore> Writer<S> {
         }
     }
 
-    /// The state, and its position in the log.
-    pub(super) fn into_state(self) -> (State, Offset) {
-        (self.state, self.end)
+    /// Makes the snapshot that is due after what was replayed at the start, which is durable.
+    pub(super) fn make_first_snapshot(&mut self) {
+        if let Some(frozen) = self.freeze_after(0) {
+            self.make_snapshot(frozen);
+        }
+    }
+
+    /// Leaves a snapshot; everything must be durable.
+    pub(super) fn finish(self) {
+        if let Some(snapshots) = self.snapshots {
+            snapshots.finish(&self.state, self.end);
+        }
     }
 
     /// The shard's time.
@@ -185,9 +203,10 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Tells everybody who waits that the shard stopped.
-    pub(super) fn stop(self, stopped: &Stopped) {
+    pub(super) fn stop(mut self, stopped: &Stopped) {
         let waiting = self.in_flight.into_iter().flat_map(|batch| batch.replies);
         waiting.chain(self.replies).for_each(|reply| reply.stop(stopped));
+        self.snapshots.as_mut().and_then(SnapshotMaker::wait);
     }
 
     /// Decides what is queued, and answers what is durable. Tells whether there was nothing to decide, and then how
@@ -216,12 +235,19 @@ impl<S: EventStore> Writer<S> {
         self.queue.drain(&mut requests);
         let idle = requests.is_empty();
         self.begin()?;
+        self.warm(&requests);
         for request in requests.drain(..) {
             self.serve_one(request)?;
         }
         self.requests = requests;
         self.append()?;
         Ok(idle)
+    }
+
+    /// Has those parts of the tables at hand that the first commands need.
+    fn warm(&self, requests: &[Request]) {
+        let commands = requests.iter().flat_map(Request::commands).take(WARMED_MAX);
+        commands.for_each(|command| self.state.warm(command));
     }
 
     /// Reads the clock and logs what ended.
@@ -359,11 +385,25 @@ impl<S: EventStore> Writer<S> {
             self.complete_first()?;
         };
         self.end = self.end.plus(count);
+        let frozen = self.freeze_after(count);
         self.in_flight.push_back(InFlight {
             append,
             replies: std::mem::take(&mut self.replies),
+            frozen,
         });
         Ok(())
+    }
+
+    /// Counts events that were appended, and freezes the state behind them if a snapshot is due.
+    fn freeze_after(&mut self, events: u64) -> Option<Frozen> {
+        let snapshots = self.snapshots.as_mut()?;
+        snapshots.count(events, &mut self.state, self.end)
+    }
+
+    fn make_snapshot(&mut self, frozen: Frozen) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.make(frozen);
+        }
     }
 
     /// Answers that need no event of their own: with the last batch on its way, or at once.
@@ -395,6 +435,9 @@ impl<S: EventStore> Writer<S> {
         match first.append.wait() {
             Ok(_) => {
                 first.replies.into_iter().for_each(Reply::send);
+                if let Some(frozen) = first.frozen {
+                    self.make_snapshot(frozen);
+                }
                 Ok(())
             }
             Err(failed) => {

@@ -36,7 +36,7 @@ fn take_index(cursor: &mut Cursor<'_>, count: usize) -> Result<u32, DecodeError>
     if (index as usize) < count {
         Ok(index)
     } else {
-        Err(DecodeError::TooLarge)
+        Err(DecodeError::Contradiction)
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn take_article(cursor: &mut Cursor<'_>, state: &mut State) -> Result
     let before = state.articles.len();
     let index = state.articles.restore_article(cursor.text()?);
     if index as usize != before {
-        return Err(DecodeError::TooLarge);
+        return Err(DecodeError::Contradiction);
     }
     let limit_per_customer = take_optional(cursor)?;
     let low_stock = take_optional(cursor)?;
@@ -150,7 +150,7 @@ pub(super) fn take_cell(cursor: &mut Cursor<'_>, state: &mut State) -> Result<()
     if cell.is_sound() && state.articles.restore_cell(cell) {
         Ok(())
     } else {
-        Err(DecodeError::TooLarge)
+        Err(DecodeError::Contradiction)
     }
 }
 
@@ -186,11 +186,12 @@ pub(super) fn put_hold_lines(out: &mut Vec<u8>, lines: &[HoldLine]) {
     }
 }
 
-pub(super) fn take_hold_lines(cursor: &mut Cursor<'_>, cells: usize) -> Result<Vec<HoldLine>, DecodeError> {
+/// Takes the lines of a hold, whose cells may not be known yet.
+pub(super) fn take_hold_lines(cursor: &mut Cursor<'_>) -> Result<Vec<HoldLine>, DecodeError> {
     let mut lines = Vec::new();
     for _ in 0..cursor.varint()? {
         lines.push(HoldLine {
-            cell: take_index(cursor, cells)?,
+            cell: cursor.u32()?,
             quantity: cursor.u32()?,
             counted: cursor.byte()? != 0,
         });
@@ -228,7 +229,7 @@ pub(super) fn take_expired(cursor: &mut Cursor<'_>, state: &mut State) -> Result
     let hold = ExpiredHold {
         customer: state.totals.add_customer(cursor.text()?),
         at_ms: cursor.i64()?,
-        lines: take_hold_lines(cursor, state.articles.cell_count())?.into(),
+        lines: take_hold_lines(cursor)?.into(),
     };
     state.expired.keep(reservation, hold);
     Ok(())

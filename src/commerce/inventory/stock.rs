@@ -1,5 +1,6 @@
 //! The stock: what is on hand, held and sold of each article at each location, and the rules of selling it.
 
+use super::chunked::Chunked;
 use super::location::Locations;
 use super::names::{NameIndex, Names};
 
@@ -157,8 +158,8 @@ pub(super) struct Article {
 #[derive(Debug)]
 pub(super) struct Articles {
     names: Names,
-    entries: Vec<Article>,
-    cells: Vec<Cell>,
+    entries: Chunked<Article>,
+    cells: Chunked<Cell>,
     pub(super) locations: Locations,
     kits: usize,
 }
@@ -167,8 +168,8 @@ impl Articles {
     pub(super) fn new() -> Self {
         Articles {
             names: Names::new(),
-            entries: Vec::new(),
-            cells: Vec::new(),
+            entries: Chunked::default(),
+            cells: Chunked::default(),
             locations: Locations::new(),
             kits: 0,
         }
@@ -240,8 +241,8 @@ impl Articles {
             return false;
         }
         match last {
-            None => self.entries[article as usize].first = index,
-            Some(last) => self.cells[last as usize].next = index,
+            None => self.entries[article].first = index,
+            Some(last) => self.cells[last].next = index,
         }
         self.cells.push(Cell { next: NONE, ..cell });
         true
@@ -255,21 +256,21 @@ impl Articles {
     /// The cell of an article at a location.
     pub(super) fn find_cell(&self, article: NameIndex, location: &str) -> Option<CellIndex> {
         if location.is_empty() {
-            return Some(self.entries[article as usize].first);
+            return Some(self.entries[article].first);
         }
         self.cell_at(article, self.locations.find(location)?)
     }
 
     pub(super) fn cell_at(&self, article: NameIndex, location: NameIndex) -> Option<CellIndex> {
         self.cells_of(article)
-            .find(|cell| self.cells[*cell as usize].location == location)
+            .find(|cell| self.cells[*cell].location == location)
     }
 
     /// The cells of an article, that at the default location first.
     pub(super) fn cells_of(&self, article: NameIndex) -> impl Iterator<Item = CellIndex> {
         let some = |cell: CellIndex| (cell != NONE).then_some(cell);
-        let first = some(self.entries[article as usize].first);
-        std::iter::successors(first, move |cell| some(self.cells[*cell as usize].next))
+        let first = some(self.entries[article].first);
+        std::iter::successors(first, move |cell| some(self.cells[*cell].next))
     }
 
     /// Units that can be held at all locations together.
@@ -284,39 +285,50 @@ impl Articles {
     }
 
     pub(super) fn article(&self, index: NameIndex) -> &Article {
-        &self.entries[index as usize]
+        &self.entries[index]
     }
 
     pub(super) fn article_mut(&mut self, index: NameIndex) -> &mut Article {
-        &mut self.entries[index as usize]
+        &mut self.entries[index]
     }
 
     pub(super) fn cell(&self, index: CellIndex) -> &Cell {
-        &self.cells[index as usize]
+        &self.cells[index]
     }
 
     pub(super) fn cell_mut(&mut self, index: CellIndex) -> &mut Cell {
-        &mut self.cells[index as usize]
+        &mut self.cells[index]
     }
 
     /// All kits and their parts.
     pub(super) fn kits(&self) -> impl Iterator<Item = (NameIndex, &[Part])> {
-        let articles = (0..).zip(&self.entries);
+        let articles = (0..).zip(self.entries.iter());
         articles.filter_map(|(index, article)| Some((index, article.kit.as_deref()?)))
     }
 
     /// Makes an article a kit of these parts.
     pub(super) fn set_kit(&mut self, kit: NameIndex, parts: Box<[Part]>) {
         for part in &parts {
-            self.entries[part.article as usize].part_of += 1;
+            self.entries[part.article].part_of += 1;
         }
-        match self.entries[kit as usize].kit.replace(parts) {
+        match self.entries[kit].kit.replace(parts) {
             None => self.kits += 1,
             Some(before) => {
                 for part in before {
-                    self.entries[part.article as usize].part_of -= 1;
+                    self.entries[part.article].part_of -= 1;
                 }
             }
+        }
+    }
+
+    /// A copy that stays as it is, and finds neither article nor location by name.
+    pub(super) fn frozen(&mut self) -> Self {
+        Articles {
+            names: self.names.frozen(),
+            entries: self.entries.frozen(),
+            cells: self.cells.frozen(),
+            locations: self.locations.frozen(),
+            kits: self.kits,
         }
     }
 }

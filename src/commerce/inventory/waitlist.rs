@@ -19,7 +19,7 @@ pub(super) struct Waiter {
 /// The waiting lists of a shard.
 ///
 /// A place is found by looking through its list: lists are short (see `WAITERS_PER_ARTICLE_MAX`), and few people ask.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Waitlists {
     lists: HashMap<NameIndex, VecDeque<Waiter>>,
     /// The article that each reservation waits for.

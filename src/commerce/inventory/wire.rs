@@ -46,6 +46,9 @@ pub enum DecodeError {
         /// The code.
         code: u8,
     },
+    /// Two parts of the bytes contradict each other.
+    #[error("two parts of the bytes contradict each other")]
+    Contradiction,
     /// A JSON value is not an event.
     #[error("a JSON value is not an event (line {line}, column {column})")]
     NotJson {

@@ -3,13 +3,13 @@
 use uuid::Uuid;
 
 use super::{check, check_quantity, check_ttl, expiry, invalid, position, tick_at_or_after};
-use crate::commerce::inventory::holds::{Hold, HoldLine};
+use crate::commerce::inventory::holds::{HoldLine, HoldView};
 use crate::commerce::inventory::limits::{HOLD_TOTAL_MAX_MS, LINES_MAX};
 use crate::commerce::inventory::reservations::Status;
 use crate::commerce::inventory::{InvalidReason, Line, Outcome, State};
 
 /// The hold of a reservation that a command wants to change, or the refusal.
-fn live(state: &State, reservation: Uuid, at_ms: i64) -> Result<&Hold, Outcome> {
+fn live(state: &State, reservation: Uuid, at_ms: i64) -> Result<HoldView<'_>, Outcome> {
     match state.reservations.get(reservation) {
         Some(Status::Held(index)) => {
             let hold = state.holds.get(index);
@@ -83,7 +83,8 @@ fn commit_late(state: &State, reservation: Uuid, part: &[Line]) -> Result<Outcom
     };
     // Its expiry may not be logged yet: then the units are still its own.
     if let Some(Status::Held(index)) = state.reservations.get(reservation) {
-        let lines = state.holds.get(index).lines.as_slice();
+        let hold = state.holds.get(index);
+        let lines = hold.lines.as_slice();
         if is_waited_for(lines) {
             return Err(Outcome::Expired);
         }

@@ -7,7 +7,8 @@ use uuid::Uuid;
 
 use super::generate::{SKUS, commands};
 use super::{CartStatus, Model};
-use crate::commerce::inventory::snapshot::{Snapshot, SnapshotFile};
+use crate::commerce::inventory::snapshot::Snapshot;
+use crate::commerce::inventory::snapshot_file::SnapshotFile;
 use crate::commerce::inventory::*;
 
 /// Applies an event and what follows from it, as a shard does; returns what followed.
