@@ -131,6 +131,17 @@ impl Holds {
         })
     }
 
+    /// The live holds among the next `places` places of the slab, from `from` on.
+    pub(super) fn page(&self, from: HoldIndex, places: usize) -> impl Iterator<Item = (HoldIndex, &Hold)> {
+        let slots = (0..).zip(&self.slots).skip(from as usize).take(places);
+        slots.filter_map(|(index, slot)| Some((index, &slot.as_ref()?.hold)))
+    }
+
+    /// Number of places of the slab.
+    pub(super) fn places(&self) -> usize {
+        self.slots.len()
+    }
+
     /// All live holds, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Hold> {
         self.slots.iter().flatten().map(|node| &node.hold)

@@ -15,8 +15,8 @@ use super::recovery::{RecoverError, Recovered, recover};
 use super::shard::{BATCH_SIZE_LEAST_BYTES, Stopped, Writer};
 use super::snapshot::{Snapshot, SnapshotFile};
 use super::{
-    Command, CommandRecord, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView,
-    StockView,
+    AsOf, Command, CommandRecord, EventFormat, HoldsPage, Ledger, LedgerEntry, Limits, Line, Outcome,
+    QUEUED_COMMANDS_MAX, ReservationView, StockView, read_ledger, stock_as_of,
 };
 use crate::commerce::store::{EventStore, LogStore};
 use crate::log::io::Clock;
@@ -94,6 +94,17 @@ pub enum InventoryOpenError {
 #[derive(Clone, Debug)]
 pub struct Inventory {
     shard: Arc<Shard>,
+    events: Events,
+}
+
+/// The shard's events, for reads of the past.
+#[derive(Clone)]
+struct Events(Arc<dyn EventStore>);
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Events").field(&self.0.end()).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -168,12 +179,14 @@ impl Inventory {
         }
         let queue = Arc::new(Queue::new(queued_commands_max));
         let shared_queue = Arc::clone(&queue);
+        let store = Arc::new(store);
+        let events = Events(Arc::clone(&store) as Arc<dyn EventStore>);
         let thread = std::thread::Builder::new()
             .name(format!("inventory-{partition}"))
             .spawn(move || {
                 let identity = store.identity();
                 let Recovered { state, end, .. } = recovered;
-                let writer = Writer::new(Arc::new(store), state, end, format, clock, shared_queue);
+                let writer = Writer::new(store, state, end, format, clock, shared_queue);
                 if let Ok((state, end)) = writer.run() {
                     save(
                         file.as_ref(),
@@ -193,6 +206,7 @@ impl Inventory {
                 queue,
                 thread: Mutex::new(Some(thread)),
             }),
+            events,
         })
     }
 
@@ -283,6 +297,33 @@ impl Inventory {
     /// Where a reservation stands, as far as that is durable.
     pub fn get(&self, reservation: Uuid) -> Answer<Option<ReservationView>> {
         self.ask(|sender| Request::Reservation { reservation, sender })
+    }
+
+    /// At most `count_max` live holds, and never more than 1,000, from `from` on: 0, or where the page before said.
+    pub fn live_page(&self, from: u32, count_max: usize) -> Answer<HoldsPage> {
+        self.ask(|sender| Request::Page {
+            from,
+            count_max,
+            sender,
+        })
+    }
+
+    /// The units of an article as they were; `None` if it was not known then.
+    ///
+    /// Replays the events on the calling thread, and keeps nobody waiting: it takes time in proportion to their
+    /// number, and memory for the holds that lived then.
+    pub fn stock_as_of(&self, sku: &str, as_of: AsOf) -> Result<Option<StockView>, RecoverError> {
+        stock_as_of(&*self.events.0, sku, as_of)
+    }
+
+    /// Every movement of an article up to a moment, and the balances then; see [`read_ledger`].
+    pub fn ledger(
+        &self,
+        sku: &str,
+        as_of: AsOf,
+        visit: impl FnMut(LedgerEntry),
+    ) -> Result<Ledger, RecoverError> {
+        read_ledger(&*self.events.0, sku, as_of, visit)
     }
 
     /// The digest of the shard's durable state ([`super::State::hash`]); decisions wait while it is computed.
