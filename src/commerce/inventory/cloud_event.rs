@@ -35,10 +35,26 @@ impl Trace {
 pub(super) fn event_type(outcome: &Outcome, has_reservation: bool) -> &'static str {
     match outcome {
         Outcome::Received { .. } => "doorbuster.inventory.StockReceived.v1",
+        Outcome::Announced { .. } => "doorbuster.inventory.StockAnnounced.v1",
+        Outcome::Adjusted { .. } => "doorbuster.inventory.StockAdjusted.v1",
+        Outcome::Transferred { .. } => "doorbuster.inventory.StockTransferred.v1",
+        Outcome::Returned { .. } => "doorbuster.inventory.StockReturned.v1",
+        Outcome::Shipped { .. } => "doorbuster.inventory.StockShipped.v1",
+        Outcome::AllocationCancelled { .. } => "doorbuster.inventory.StockAllocationCancelled.v1",
         Outcome::PolicySet { .. } => "doorbuster.inventory.StockPolicySet.v1",
+        Outcome::SaleOpened { .. } => "doorbuster.inventory.SaleOpened.v1",
+        Outcome::SaleClosed { .. } => "doorbuster.inventory.SaleClosed.v1",
+        Outcome::LocationSet { .. } => "doorbuster.inventory.LocationSet.v1",
+        Outcome::KitDefined { .. } => "doorbuster.inventory.KitDefined.v1",
+        Outcome::LowStock { .. } => "doorbuster.inventory.LowStock.v1",
+        Outcome::OutOfStock { .. } => "doorbuster.inventory.OutOfStock.v1",
+        Outcome::BackInStock { .. } => "doorbuster.inventory.BackInStock.v1",
         Outcome::Reserved { .. } => "doorbuster.inventory.InventoryReserved.v1",
         Outcome::Extended { .. } => "doorbuster.inventory.ReservationExtended.v1",
-        Outcome::Committed => "doorbuster.inventory.ReservationCommitted.v1",
+        Outcome::Committed | Outcome::CommittedPart { .. } => "doorbuster.inventory.ReservationCommitted.v1",
+        Outcome::Waiting { .. } => "doorbuster.inventory.WaitlistJoined.v1",
+        Outcome::LeftWaitlist => "doorbuster.inventory.WaitlistLeft.v1",
+        Outcome::Offered { .. } => "doorbuster.inventory.InventoryOffered.v1",
         Outcome::Released => "doorbuster.inventory.ReservationReleased.v1",
         Outcome::ReservationExpired => "doorbuster.inventory.ReservationExpired.v1",
         Outcome::Exists { .. } => "doorbuster.inventory.CommandRepeated.v1",
@@ -50,7 +66,20 @@ pub(super) fn event_type(outcome: &Outcome, has_reservation: bool) -> &'static s
 /// What an event is about when it names no reservation.
 pub(super) fn article(event: &Event) -> Option<&str> {
     match &event.outcome {
-        Outcome::Received { sku, .. } | Outcome::PolicySet { sku, .. } => Some(sku),
+        Outcome::Received { sku, .. }
+        | Outcome::Announced { sku, .. }
+        | Outcome::Adjusted { sku, .. }
+        | Outcome::Transferred { sku, .. }
+        | Outcome::Returned { sku, .. }
+        | Outcome::Shipped { sku, .. }
+        | Outcome::AllocationCancelled { sku, .. }
+        | Outcome::PolicySet { sku, .. }
+        | Outcome::SaleOpened { sku, .. }
+        | Outcome::SaleClosed { sku }
+        | Outcome::KitDefined { sku, .. }
+        | Outcome::LowStock { sku, .. }
+        | Outcome::OutOfStock { sku }
+        | Outcome::BackInStock { sku, .. } => Some(sku),
         _ => None,
     }
 }

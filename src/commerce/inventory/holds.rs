@@ -228,6 +228,21 @@ impl Holds {
         })
     }
 
+    /// The live holds among the next `places` places of the slab, from `from` on.
+    pub(super) fn page(
+        &self,
+        from: HoldIndex,
+        places: usize,
+    ) -> impl Iterator<Item = (HoldIndex, HoldView<'_>)> {
+        let end = (from as usize).saturating_add(places).min(self.places());
+        (from..end as u32).filter_map(|index| Some((index, self.view(&self.nodes[index])?)))
+    }
+
+    /// Number of places of the slab.
+    pub(super) fn places(&self) -> usize {
+        self.nodes.places()
+    }
+
     /// All live holds, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (HoldIndex, HoldView<'_>)> {
         (0..)

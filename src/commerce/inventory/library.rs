@@ -17,8 +17,8 @@ use super::shard::{BATCH_SIZE_LEAST_BYTES, Stopped, Writer};
 use super::snapshot_file::SnapshotFile;
 use super::snapshot_maker::{SNAPSHOT_AFTER_EVENTS, SnapshotMaker};
 use super::{
-    Command, CommandRecord, EventFormat, Limits, Line, Outcome, QUEUED_COMMANDS_MAX, ReservationView,
-    StockView,
+    AsOf, Command, CommandRecord, EventFormat, HoldsPage, Ledger, LedgerEntry, Limits, Line, Outcome,
+    QUEUED_COMMANDS_MAX, ReservationView, StockView, read_ledger, stock_as_of,
 };
 use crate::commerce::store::{EventStore, LogStore};
 use crate::log::io::Clock;
@@ -96,6 +96,17 @@ pub enum InventoryOpenError {
 #[derive(Clone, Debug)]
 pub struct Inventory {
     shard: Arc<Shard>,
+    events: Events,
+}
+
+/// The shard's events, for reads of the past.
+#[derive(Clone)]
+struct Events(Arc<dyn EventStore>);
+
+impl std::fmt::Debug for Events {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Events").field(&self.0.end()).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -173,15 +184,9 @@ impl Inventory {
         let snapshots =
             file.map(|file| SnapshotMaker::new(file, store.identity(), snapshot_after_events, replayed));
         let queue = Arc::new(Queue::new(queued_commands_max));
-        let mut writer = Writer::new(
-            Arc::new(store),
-            state,
-            end,
-            format,
-            clock,
-            Arc::clone(&queue),
-            snapshots,
-        );
+        let store = Arc::new(store);
+        let events = Events(Arc::clone(&store) as Arc<dyn EventStore>);
+        let mut writer = Writer::new(store, state, end, format, clock, Arc::clone(&queue), snapshots);
         writer.make_first_snapshot();
         let seat = Arc::new(Seat::new(Arc::clone(&queue), writer));
         let own = Arc::clone(&seat);
@@ -198,6 +203,7 @@ impl Inventory {
                 seat,
                 thread: Mutex::new(Some(thread)),
             }),
+            events,
         })
     }
 
@@ -356,6 +362,33 @@ impl Inventory {
     /// Where a reservation stands, as far as that is durable.
     pub fn get(&self, reservation: Uuid) -> Answer<Option<ReservationView>> {
         self.ask(|sender| Request::Reservation { reservation, sender })
+    }
+
+    /// At most `count_max` live holds, and never more than 1,000, from `from` on: 0, or where the page before said.
+    pub fn live_page(&self, from: u32, count_max: usize) -> Answer<HoldsPage> {
+        self.ask(|sender| Request::Page {
+            from,
+            count_max,
+            sender,
+        })
+    }
+
+    /// The units of an article as they were; `None` if it was not known then.
+    ///
+    /// Replays the events on the calling thread, and keeps nobody waiting: it takes time in proportion to their
+    /// number, and memory for the holds that lived then.
+    pub fn stock_as_of(&self, sku: &str, as_of: AsOf) -> Result<Option<StockView>, RecoverError> {
+        stock_as_of(&*self.events.0, sku, as_of)
+    }
+
+    /// Every movement of an article up to a moment, and the balances then; see [`read_ledger`].
+    pub fn ledger(
+        &self,
+        sku: &str,
+        as_of: AsOf,
+        visit: impl FnMut(LedgerEntry),
+    ) -> Result<Ledger, RecoverError> {
+        read_ledger(&*self.events.0, sku, as_of, visit)
     }
 
     /// The digest of the shard's durable state ([`super::State::hash`]); decisions wait while it is computed.

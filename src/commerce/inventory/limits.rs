@@ -74,7 +74,8 @@ pub const EXPIRED_KEPT_MAX: usize = 1 << 18;
 
 /// How long an expired hold can still be committed if its units are there: one hour, in milliseconds.
 ///
-/// The window is this time or [`EXPIRED_KEPT_MAX`] newer expiries, whichever is shorter.
+/// The window is this time or [`EXPIRED_KEPT_MAX`] newer expiries, whichever is shorter. A log must be read with
+/// windows at least as long as it was written with: the event of such a commit relies on what is remembered.
 pub const EXPIRED_KEPT_MAX_MS: i64 = 60 * 60 * 1_000;
 const _: () = assert!(EXPIRED_KEPT_MAX_MS <= REMEMBERED_MAX_MS);
 

@@ -20,8 +20,10 @@ mod decide;
 mod encoding;
 mod expired;
 mod follow_up;
+mod history;
 mod holds;
 mod kept_topic;
+mod ledger;
 mod library;
 mod limits;
 mod location;
@@ -65,6 +67,10 @@ pub use cloud_event::{TRACE_ID_MAX_BYTES, Trace};
 pub use command::Command;
 pub use command_record::{CommandRecord, commands_in};
 pub use decide::decide;
+pub use history::{AsOf, stock_as_of};
+pub use ledger::{
+    Ledger, LedgerEntry, LedgerFormat, LedgerLine, Movement, Reconciliation, read_ledger, write_ledger,
+};
 pub use library::{EVENTS_TOPIC, Inventory, InventoryOpenError, InventoryOptions};
 pub use limits::*;
 pub use misfit::Misfit;
@@ -82,5 +88,5 @@ pub use snapshot::Snapshot;
 pub use snapshot_file::{SnapshotError, SnapshotFile};
 pub use snapshot_maker::SNAPSHOT_AFTER_EVENTS;
 pub use state::State;
-pub use view::{LocationStock, ReservationView, StockView};
+pub use view::{HoldsPage, LocationStock, ReservationView, StockView};
 pub use wire::DecodeError;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::answer::Sender;
 use super::shard::{StopCause, Stopped};
-use super::{Command, CommandRecord, Line, Outcome, ReservationView, Split, StockView};
+use super::{Command, CommandRecord, HoldsPage, Line, Outcome, ReservationView, Split, StockView};
 
 /// Most commands that wait for a decision. 131,072: at 500,000 a second the last waits a quarter of a second,
 /// and with about 250 bytes each they take 33 MB. Larger commands count for several.
@@ -38,6 +38,11 @@ pub(super) enum Request {
     Reservation {
         reservation: Uuid,
         sender: Sender<Option<ReservationView>>,
+    },
+    Page {
+        from: u32,
+        count_max: usize,
+        sender: Sender<HoldsPage>,
     },
     Hash {
         sender: Sender<u64>,
@@ -80,6 +85,7 @@ impl Request {
             Request::Topic { .. } => {}
             Request::Stock { sender, .. } => sender.send(Err(stopped.clone())),
             Request::Reservation { sender, .. } => sender.send(Err(stopped.clone())),
+            Request::Page { sender, .. } => sender.send(Err(stopped.clone())),
             Request::Hash { sender } | Request::NextCommandOffset { sender } => {
                 sender.send(Err(stopped.clone()));
             }

@@ -1,5 +1,6 @@
 //! From a store back to a state: the newest good snapshot and the events behind it, or all events.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -153,31 +154,45 @@ fn replay<S: EventStore>(
 }
 
 /// Calls `visit` for every durable event from `from` on, and returns the offset behind the last.
-pub fn for_each_event<S: EventStore>(
+pub fn for_each_event<S: EventStore + ?Sized>(
     store: &S,
     from: Offset,
     mut visit: impl FnMut(Offset, Event) -> Result<(), RecoverError>,
 ) -> Result<Offset, RecoverError> {
+    let all = |offset, event| visit(offset, event).map(|()| ControlFlow::Continue(()));
+    Ok(visit_events(store, from, all)?.continue_value().unwrap_or(from))
+}
+
+/// Calls `visit` for every durable event from `from` on until it breaks; without a break, tells the offset behind the
+/// last.
+pub(super) fn visit_events<S: EventStore + ?Sized>(
+    store: &S,
+    from: Offset,
+    mut visit: impl FnMut(Offset, Event) -> Result<ControlFlow<()>, RecoverError>,
+) -> Result<ControlFlow<(), Offset>, RecoverError> {
     let mut next = from;
     while next < store.end() {
         let runs = store.read(next, READ_MAX_BYTES)?;
         let before = next;
         for run in &runs {
-            next = visit_run(run, next, &mut visit)?;
+            match visit_run(run, next, &mut visit)? {
+                ControlFlow::Continue(behind) => next = behind,
+                ControlFlow::Break(()) => return Ok(ControlFlow::Break(())),
+            }
         }
         if next == before {
             break;
         }
     }
-    Ok(next)
+    Ok(ControlFlow::Continue(next))
 }
 
 /// Visits the events at or after `from` of a run of batches, and returns the offset behind the last batch.
 fn visit_run(
     run: &Bytes,
     from: Offset,
-    visit: &mut impl FnMut(Offset, Event) -> Result<(), RecoverError>,
-) -> Result<Offset, RecoverError> {
+    visit: &mut impl FnMut(Offset, Event) -> Result<ControlFlow<()>, RecoverError>,
+) -> Result<ControlFlow<(), Offset>, RecoverError> {
     let mut next = from;
     for batch in batch::batches(run) {
         let damaged = |offset| move |source| RecoverError::Batch { offset, source };
@@ -191,10 +206,12 @@ fn visit_run(
                 let offset = record.offset;
                 let event = Event::decode(record.value.unwrap_or_default())
                     .map_err(|source| RecoverError::Decode { offset, source })?;
-                visit(offset, event)?;
+                if visit(offset, event)?.is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
             }
         }
         next = next.max(header.next_offset());
     }
-    Ok(next)
+    Ok(ControlFlow::Continue(next))
 }

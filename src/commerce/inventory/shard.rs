@@ -15,8 +15,8 @@ use super::publisher::Publisher;
 use super::queue::{Queue, Request};
 use super::snapshot_maker::{Frozen, SnapshotMaker};
 use super::{
-    Command, CommandRecord, Event, EventFormat, LINES_MAX, LOCATION_MAX_BYTES, Misfit, NAME_MAX_BYTES,
-    Outcome, ReservationView, SPLIT_LOCATIONS_MAX, State, StockView, decide,
+    Command, CommandRecord, Event, EventFormat, HoldsPage, LINES_MAX, LOCATION_MAX_BYTES, Misfit,
+    NAME_MAX_BYTES, Outcome, ReservationView, SPLIT_LOCATIONS_MAX, State, StockView, decide,
 };
 use crate::commerce::store::{EventStore, PendingAppend, StoreError};
 use crate::log::batch::BatchError;
@@ -95,6 +95,7 @@ enum Reply {
     Many(Sender<Vec<Outcome>>, Vec<Outcome>),
     Stock(Sender<Option<StockView>>, Option<StockView>),
     Reservation(Sender<Option<ReservationView>>, Option<ReservationView>),
+    Page(Sender<HoldsPage>, HoldsPage),
     Number(Sender<u64>, u64),
 }
 
@@ -105,6 +106,7 @@ impl Reply {
             Reply::Many(sender, outcomes) => sender.send(Ok(outcomes)),
             Reply::Stock(sender, stock) => sender.send(Ok(stock)),
             Reply::Reservation(sender, reservation) => sender.send(Ok(reservation)),
+            Reply::Page(sender, page) => sender.send(Ok(page)),
             Reply::Number(sender, number) => sender.send(Ok(number)),
         }
     }
@@ -116,6 +118,7 @@ impl Reply {
             Reply::Many(sender, _) => sender.send(Err(stopped)),
             Reply::Stock(sender, _) => sender.send(Err(stopped)),
             Reply::Reservation(sender, _) => sender.send(Err(stopped)),
+            Reply::Page(sender, _) => sender.send(Err(stopped)),
             Reply::Number(sender, _) => sender.send(Err(stopped)),
         }
     }
@@ -298,6 +301,11 @@ impl<S: EventStore> Writer<S> {
             Request::Reservation { reservation, sender } => {
                 Reply::Reservation(sender, self.state.reservation(reservation))
             }
+            Request::Page {
+                from,
+                count_max,
+                sender,
+            } => Reply::Page(sender, self.state.live_page(from, count_max)),
             Request::Hash { sender } => Reply::Number(sender, self.state.hash()),
             Request::NextCommandOffset { sender } => Reply::Number(sender, self.state.next_command_offset()),
         };

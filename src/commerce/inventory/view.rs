@@ -108,6 +108,22 @@ pub enum ReservationView {
     Refused(FailureReason),
 }
 
+/// A part of the live holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HoldsPage {
+    /// Reservations and what they hold.
+    pub holds: Vec<(Uuid, ReservationView)>,
+    /// Where the next page begins; none at the end. A hold that begins or ends between two pages may or may not be
+    /// seen, one that lives all the time is seen once.
+    pub next: Option<u32>,
+}
+
+/// Most holds of one page. 1,000: some hundred microseconds, for which decisions wait.
+const PAGE_MAX: usize = 1_000;
+
+/// Most places of the slab that one page looks at, whatever is in them.
+const PAGE_PLACES_MAX: usize = 16 * PAGE_MAX;
+
 impl State {
     /// The units of an article.
     pub fn stock(&self, sku: &str) -> Option<StockView> {
@@ -205,19 +221,39 @@ impl State {
             });
         }
         Some(match self.reservations.get(reservation)? {
-            Status::Held(index) => {
-                let hold = self.holds.get(index);
-                ReservationView::Held {
-                    customer: self.totals.customer(hold.customer).to_owned(),
-                    lines: hold.lines.as_slice().iter().map(|line| self.line(line)).collect(),
-                    expires_at_ms: hold.expires_at_ms,
-                }
-            }
+            Status::Held(index) => self.held_view(&self.holds.get(index)),
             Status::Committed => ReservationView::Committed,
             Status::Released => ReservationView::Released,
             Status::Expired => ReservationView::Expired,
             Status::Refused(reason) => ReservationView::Refused(reason),
         })
+    }
+
+    /// At most `count_max` live holds, and never more than 1,000, from `from` on, which is 0 or where the page before
+    /// said; a page may have fewer though it is not the last.
+    pub fn live_page(&self, from: u32, count_max: usize) -> HoldsPage {
+        let behind = (from as usize).saturating_add(PAGE_PLACES_MAX);
+        let mut page = HoldsPage {
+            holds: Vec::new(),
+            next: (behind < self.holds.places()).then_some(behind as u32),
+        };
+        for (index, hold) in self.holds.page(from, PAGE_PLACES_MAX) {
+            if page.holds.len() == count_max.clamp(1, PAGE_MAX) {
+                page.next = Some(index);
+                break;
+            }
+            page.holds
+                .push((self.reservations.held_id(index), self.held_view(&hold)));
+        }
+        page
+    }
+
+    fn held_view(&self, hold: &super::holds::HoldView<'_>) -> ReservationView {
+        ReservationView::Held {
+            customer: self.totals.customer(hold.customer).to_owned(),
+            lines: hold.lines.as_slice().iter().map(|line| self.line(line)).collect(),
+            expires_at_ms: hold.expires_at_ms,
+        }
     }
 
     /// A line of a hold by its names.

@@ -14,17 +14,21 @@ pub use memory::{MemoryAppend, MemoryStore};
 
 use crate::log::{AppendError, LogFailed, Offset, ReadError};
 
-/// An ordered, durable sequence of record batches.
+/// An ordered, durable sequence of record batches. Whoever only reads may know it as `dyn EventStore`.
 pub trait EventStore: Send + Sync + 'static {
     /// An append on its way to stable storage.
-    type Append: PendingAppend;
+    type Append: PendingAppend
+    where
+        Self: Sized;
 
     /// Appends one v2 record batch whose first record gets offset `expected`.
     ///
     /// # Errors
     /// [`StoreError::Busy`] and [`StoreError::Full`] ask for another try of the same batch later; all others are
     /// final. Nothing was stored in any case.
-    fn append(&self, expected: Offset, batch: Bytes) -> Result<Self::Append, StoreError>;
+    fn append(&self, expected: Offset, batch: Bytes) -> Result<Self::Append, StoreError>
+    where
+        Self: Sized;
 
     /// The offset of the first record that can be read.
     fn start(&self) -> Offset;

@@ -236,13 +236,6 @@ impl Audit {
             failed: Vec::new(),
         };
         let cart = cart.unwrap_or(&plain);
-        for line in &cart.lines {
-            let is_failed = |index: usize| cart.failed.iter().any(|failure| failure.index as usize == index);
-            let index = cart.lines.iter().position(|other| other == line);
-            if !index.is_some_and(is_failed) {
-                self.check_window(event, &line.sku);
-            }
-        }
         let placed = cart.split.is_none();
         let failed = |line: &Line| {
             cart.failed.iter().any(|failure| {
@@ -250,6 +243,9 @@ impl Audit {
                 failed.is_some_and(|failed| (&failed.sku, &failed.location) == (&line.sku, &line.location))
             })
         };
+        for line in cart.lines.iter().filter(|line| !failed(line)) {
+            self.check_window(event, &line.sku);
+        }
         let got = self.bins.needs(held.iter(), placed);
         let most = self.bins.needs(cart.lines.iter(), placed);
         let least = self

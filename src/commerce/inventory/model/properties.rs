@@ -108,6 +108,35 @@ fn assert_same(state: &State, model: &Model) {
     assert_eq!(state.live_holds(), held.count());
 }
 
+/// The ledger of every article is balanced behind every event, and ends where the engine is.
+fn assert_ledgers_balance(log: &[Event], state: &State) {
+    for sku in SKUS {
+        let mut ledger = Ledger::new(sku);
+        for (offset, event) in (0..).zip(log) {
+            let entries = ledger.take(crate::log::Offset(offset), event);
+            assert!(ledger.is_balanced(), "{sku} after {event:?}: {entries:?}");
+        }
+        // A kit has no units; a policy may have been set before it was one.
+        let Some(view) = state.stock(sku).filter(|view| view.parts.is_empty()) else {
+            continue;
+        };
+        for (location, line, _) in ledger.places() {
+            let known = view.locations.iter().find(|known| known.location == location);
+            let known = known.unwrap();
+            let want = LedgerLine {
+                on_hand: known.on_hand as i64,
+                reserved: known.reserved as i64,
+                allocated: known.allocated as i64,
+                safety: known.safety.into(),
+                backorder_cap: known.backorder_cap.into(),
+                incoming: known.incoming as i64,
+                sellable: known.sellable as i64,
+            };
+            assert_eq!(*line, want, "{sku} at {location:?}");
+        }
+    }
+}
+
 fn replayed(log: &[Event]) -> State {
     let mut state = State::default();
     for event in log {
@@ -146,6 +175,7 @@ proptest! {
             assert_same(&state, &model);
         }
         prop_assert_eq!(replayed(&log).hash(), state.hash());
+        assert_ledgers_balance(&log, &state);
         for event in &log {
             audit.event(event);
         }
