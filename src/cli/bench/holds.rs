@@ -43,7 +43,7 @@ const FILL_IN_FLIGHT: usize = 2;
 const HOLD_MS: u32 = 20 * 60 * 60 * 1_000;
 
 /// Reservations of one call under load, and how long the short ones live, in milliseconds.
-const LOAD_BATCH: u64 = 20;
+const LOAD_BATCH: u64 = 50;
 const SHORT_HOLD_MS: u32 = 1_000;
 
 /// Arguments of `doorbuster bench holds`.
@@ -55,7 +55,7 @@ pub struct Arguments {
     holds: u64,
     /// Reservations per second while a snapshot is made; each of them ends by itself a second later
     #[arg(long, default_value_t = 50_000, value_name = "COUNT",
-          value_parser = RangedU64ValueParser::<u64>::new().range(20..=10_000_000))]
+          value_parser = RangedU64ValueParser::<u64>::new().range(50..=10_000_000))]
     rate: u64,
     /// Seconds of that load
     #[arg(long, default_value_t = 15, value_name = "SECONDS",
