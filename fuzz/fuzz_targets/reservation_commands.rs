@@ -70,7 +70,7 @@ fn run(steps: Vec<Step>) {
                 state.apply(&event).expect("a decided event follows");
                 audit.event(&event);
                 events.push(event);
-                next = state.follow_up();
+                next = state.follow_up(now_ms);
             }
         }
     }
