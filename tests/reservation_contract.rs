@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use doorbuster::commerce::inventory::{
-    AsOf, CartPolicy, Change, Command, FailureReason, Inventory, InventoryOptions, KitPart, Line,
-    LineFailure, LineRefusal, Movement, Outcome, Point, ReservationView, Split, StockView,
+    Adjust, AsOf, CancelAllocated, CartPolicy, Change, Command, FailureReason, Inventory, InventoryOptions,
+    KitPart, Line, LineFailure, LineRefusal, Movement, Outcome, Point, ReservationView, Split, StockView,
 };
 use doorbuster::log::io::Clock;
 use doorbuster::log::{Log, LogOptions, Offset, Timestamp};
@@ -180,7 +180,7 @@ fn a_counter_never_drifts_below_zero() {
     let shop = Shop::with(5);
     assert!(shop.reserve(1, "ann", &[("tv", 3)]).is_granted());
     let adjust = |delta, on_hand| {
-        shop.submit(Command::Adjust {
+        shop.submit(Command::Adjust(Box::new(Adjust {
             id: shop.id(),
             sku: "tv".into(),
             location: String::new(),
@@ -188,7 +188,7 @@ fn a_counter_never_drifts_below_zero() {
             expected_on_hand: Some(on_hand),
             expected_version: None,
             reason: "count".into(),
-        })
+        })))
     };
     let insufficient = Outcome::Insufficient {
         sku: "tv".into(),
@@ -229,14 +229,14 @@ fn a_release_counts_once() {
     assert_eq!(shop.stock("tv").sellable, 2);
     shop.reserve(2, "ann", &[("tv", 2)]);
     assert_eq!(shop.commit(2), Outcome::Committed);
-    let cancel = Command::CancelAllocated {
+    let cancel = Command::CancelAllocated(Box::new(CancelAllocated {
         id: id(77),
         sku: "tv".into(),
         quantity: 1,
         location: String::new(),
         customer: Some("ann".into()),
         for_reservation: Some(id(2)),
-    };
+    }));
     assert!(matches!(
         shop.submit(cancel.clone()),
         Outcome::AllocationCancelled { .. }

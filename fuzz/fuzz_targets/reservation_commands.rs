@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use doorbuster::commerce::inventory::{
-    Audit, CartPolicy, Change, Command, Event, KitPart, Ledger, Limits, Line, Split, State, commands_in, decide,
+    Adjust, Audit, CancelAllocated, CartPolicy, Change, Command, Event, KitPart, Ledger, Limits, Line, Split, State, commands_in, decide,
 };
 use doorbuster::log::Offset;
 use doorbuster::log::batch::BatchHeader;
@@ -70,7 +70,7 @@ fn run(steps: Vec<Step>) {
                 state.apply(&event).expect("a decided event follows");
                 audit.event(&event);
                 events.push(event);
-                next = state.follow_up();
+                next = state.follow_up(now_ms);
             }
         }
     }
@@ -104,7 +104,7 @@ fn command(step: Step, now_ms: i64) -> Option<Command> {
         Step::Receive { id, sku: of, location: at, quantity } => {
             Command::Receive { id: uuid(1, id), sku: sku(of), quantity: quantity.into(), location: location(at) }
         }
-        Step::Adjust { id, sku: of, location: at, delta, expected_on_hand } => Command::Adjust {
+        Step::Adjust { id, sku: of, location: at, delta, expected_on_hand } => Command::Adjust(Box::new(Adjust {
             id: uuid(7, id),
             sku: sku(of),
             location: location(at),
@@ -112,7 +112,7 @@ fn command(step: Step, now_ms: i64) -> Option<Command> {
             expected_on_hand: Some(expected_on_hand.into()),
             expected_version: None,
             reason: String::new(),
-        },
+        })),
         Step::Transfer { id, sku: of, from, to, quantity } => Command::Transfer {
             id: uuid(8, id),
             sku: sku(of),
@@ -127,14 +127,14 @@ fn command(step: Step, now_ms: i64) -> Option<Command> {
             location: location(at),
             for_reservation: None,
         },
-        Step::Cancel { id, sku: of, location: at, quantity, customer: by } => Command::CancelAllocated {
+        Step::Cancel { id, sku: of, location: at, quantity, customer: by } => Command::CancelAllocated(Box::new(CancelAllocated {
             id: uuid(10, id),
             sku: sku(of),
             quantity: quantity.into(),
             location: location(at),
             customer: by.map(customer),
             for_reservation: None,
-        },
+        })),
         Step::SetPolicy { id, sku: of, location: at, limit, low_stock, safety, backorder_cap } => Command::SetPolicy {
             id: uuid(2, id),
             sku: sku(of),

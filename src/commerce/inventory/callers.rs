@@ -671,3 +671,42 @@ fn a_customer_with_more_units_than_a_limit_can_tell_is_still_counted() {
         }
     );
 }
+
+#[test]
+fn an_offer_that_a_power_cut_kept_out_of_the_log_is_made_at_the_next_start() {
+    let store = MemoryStore::new();
+    let inventory = open(&store);
+    inventory.receive(id(1), "tv", 1).unwrap();
+    inventory.submit(reserve(10)).wait().unwrap();
+    let join = Command::JoinWaitlist {
+        id: id(11),
+        reservation: id(11),
+        customer: "bob".into(),
+        sku: "tv".into(),
+        quantity: 1,
+        offer_ttl_ms: 500,
+    };
+    assert!(inventory.submit(join).wait().unwrap().is_granted());
+    inventory.close();
+    // The release is durable, and what follows from it is not.
+    let released = Event {
+        outcome: Outcome::Released,
+        command: id(12),
+        reservation: Some(id(10)),
+        command_offset: None,
+        at_ms: 1_000,
+    };
+    let mut publisher = super::publisher::Publisher::new(EventFormat::Compact);
+    publisher.push(&released, store.end(), &Trace::default()).unwrap();
+    store.append(store.end(), publisher.finish()).unwrap();
+
+    let later = Arc::new(HandClock(AtomicI64::new(9_000)));
+    let inventory = Inventory::open_store(store.clone(), options(&later)).unwrap();
+    assert!(matches!(
+        inventory.get(id(11)).wait().unwrap(),
+        Some(ReservationView::Held {
+            expires_at_ms: 9_500,
+            ..
+        })
+    ));
+}

@@ -12,6 +12,49 @@ use uuid::Uuid;
 
 use super::{CartPolicy, Change, KitPart, Line, Point, Split};
 
+/// Corrects the units on hand, if they are still those that somebody counted: a compare-and-set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adjust {
+    /// The command's id, the idempotency key.
+    pub id: Uuid,
+    /// The article.
+    pub sku: String,
+    /// Where the units are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub location: String,
+    /// Units to add, or to take away where negative; not zero.
+    pub delta: i64,
+    /// The units that must be on hand. This or the version must be given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_on_hand: Option<u64>,
+    /// The version that the stock must have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expected_version: Option<u64>,
+    /// Why, in the words of the shop; carried into the outcome.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Sold units that have not left the building can be sold again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelAllocated {
+    /// The command's id, the idempotency key.
+    pub id: Uuid,
+    /// The article.
+    pub sku: String,
+    /// How many units, at least 1.
+    pub quantity: u32,
+    /// Where they are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub location: String,
+    /// Who bought them; gets as much of the limit per customer back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub customer: Option<String>,
+    /// The reservation that they were sold by, if the shop wants it in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_reservation: Option<Uuid>,
+}
+
 /// One request to the engine.
 ///
 /// Every command has an `id` that its sender draws before the first send. Sending it again is safe: `reserve` and
@@ -48,26 +91,7 @@ pub enum Command {
         location: String,
     },
     /// Corrects the units on hand, if they are still those that somebody counted: a compare-and-set.
-    Adjust {
-        /// The command's id, the idempotency key.
-        id: Uuid,
-        /// The article.
-        sku: String,
-        /// Where the units are.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        location: String,
-        /// Units to add, or to take away where negative; not zero.
-        delta: i64,
-        /// The units that must be on hand. This or the version must be given.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        expected_on_hand: Option<u64>,
-        /// The version that the stock must have.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        expected_version: Option<u64>,
-        /// Why, in the words of the shop; carried into the outcome.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        reason: String,
-    },
+    Adjust(Box<Adjust>),
     /// Moves units that nobody holds or bought to another location, which it creates.
     Transfer {
         /// The command's id, the idempotency key.
@@ -218,23 +242,7 @@ pub enum Command {
         for_reservation: Option<Uuid>,
     },
     /// Sold units that have not left the building can be sold again.
-    CancelAllocated {
-        /// The command's id, the idempotency key.
-        id: Uuid,
-        /// The article.
-        sku: String,
-        /// How many units, at least 1.
-        quantity: u32,
-        /// Where they are.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        location: String,
-        /// Who bought them; gets as much of the limit per customer back.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        customer: Option<String>,
-        /// The reservation that they were sold by, if the shop wants it in the log.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        for_reservation: Option<Uuid>,
-    },
+    CancelAllocated(Box<CancelAllocated>),
     /// Waits for units of an article behind everybody who waits already. When they are there, they are held for the
     /// customer under the reservation's id, for a limited time.
     JoinWaitlist {
@@ -260,13 +268,15 @@ pub enum Command {
     },
 }
 
+/// Commands wait in queues by the hundred thousand: what only rare ones carry is boxed.
+const _: () = assert!(size_of::<Command>() <= 104);
+
 impl Command {
     /// The command's id.
     pub fn id(&self) -> Uuid {
         match self {
             Command::Receive { id, .. }
             | Command::Announce { id, .. }
-            | Command::Adjust { id, .. }
             | Command::Transfer { id, .. }
             | Command::Return { id, .. }
             | Command::SetPolicy { id, .. }
@@ -279,9 +289,10 @@ impl Command {
             | Command::Commit { id, .. }
             | Command::Release { id, .. }
             | Command::Ship { id, .. }
-            | Command::CancelAllocated { id, .. }
             | Command::JoinWaitlist { id, .. }
             | Command::LeaveWaitlist { id, .. } => *id,
+            Command::Adjust(adjust) => adjust.id,
+            Command::CancelAllocated(cancel) => cancel.id,
         }
     }
 
@@ -401,7 +412,7 @@ mod tests {
             r#"{"type":"announce",@,"sku":"tv","quantity":5,"location":"berlin"}"#,
         );
         check(
-            &Command::Adjust {
+            &Command::Adjust(Box::new(Adjust {
                 id: id(),
                 sku: sku(),
                 location: String::new(),
@@ -409,7 +420,7 @@ mod tests {
                 expected_on_hand: Some(7),
                 expected_version: None,
                 reason: "broken".into(),
-            },
+            })),
             r#"{"type":"adjust",@,"sku":"tv","delta":-2,"expected_on_hand":7,"reason":"broken"}"#,
         );
         check(
@@ -442,14 +453,14 @@ mod tests {
             r#"{"type":"ship",@,"sku":"tv","quantity":1,"location":"paris","for_reservation":"00000000-0000-0000-0000-000000000002"}"#,
         );
         check(
-            &Command::CancelAllocated {
+            &Command::CancelAllocated(Box::new(CancelAllocated {
                 id: id(),
                 sku: sku(),
                 quantity: 1,
                 location: String::new(),
                 customer: Some("c".into()),
                 for_reservation: None,
-            },
+            })),
             r#"{"type":"cancel_allocated",@,"sku":"tv","quantity":1,"customer":"c"}"#,
         );
     }

@@ -64,7 +64,7 @@ pub use audit::{ArticleCount, Audit, AuditReport};
 pub use cart::{Cart, CartPolicy, KitPart, Line, LineFailure, LineRefusal, Split};
 pub use change::Change;
 pub use cloud_event::{TRACE_ID_MAX_BYTES, Trace};
-pub use command::Command;
+pub use command::{Adjust, CancelAllocated, Command};
 pub use command_record::{CommandRecord, commands_in};
 pub use decide::decide;
 pub use history::{AsOf, stock_as_of};

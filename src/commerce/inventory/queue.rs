@@ -7,7 +7,10 @@ use uuid::Uuid;
 
 use super::answer::Sender;
 use super::shard::{StopCause, Stopped};
-use super::{Command, CommandRecord, HoldsPage, Line, Outcome, ReservationView, Split, StockView};
+use super::{
+    Adjust, CancelAllocated, Command, CommandRecord, HoldsPage, Line, Outcome, ReservationView, Split,
+    StockView,
+};
 
 /// Most commands that wait for a decision. 131,072: at 500,000 a second the last waits a quarter of a second,
 /// and with about 250 bytes each they take 33 MB. Larger commands count for several.
@@ -101,19 +104,25 @@ fn weight_of(command: &Command) -> usize {
         | Command::Return { sku, location, .. }
         | Command::SetPolicy { sku, location, .. }
         | Command::Ship { sku, location, .. } => sku.len() + location.len(),
-        Command::Adjust {
-            sku,
-            location,
-            reason,
-            ..
-        } => sku.len() + location.len() + reason.len(),
+        Command::Adjust(command) => {
+            let Adjust {
+                sku,
+                location,
+                reason,
+                ..
+            } = &**command;
+            sku.len() + location.len() + reason.len()
+        }
         Command::Transfer { sku, from, to, .. } => sku.len() + from.len() + to.len(),
-        Command::CancelAllocated {
-            sku,
-            location,
-            customer,
-            ..
-        } => sku.len() + location.len() + customer.as_ref().map_or(0, String::len),
+        Command::CancelAllocated(command) => {
+            let CancelAllocated {
+                sku,
+                location,
+                customer,
+                ..
+            } = &**command;
+            sku.len() + location.len() + customer.as_ref().map_or(0, String::len)
+        }
         Command::OpenSale { sku, .. } | Command::CloseSale { sku, .. } => sku.len(),
         Command::SetLocation { location, .. } => location.len(),
         Command::DefineKit { sku, parts, .. } => {

@@ -265,7 +265,8 @@ impl<S: EventStore> Writer<S> {
                 self.record(&event, &Trace::default())?;
             }
         }
-        Ok(())
+        // An earlier run may have stopped between a cause and what follows from it.
+        self.follow_up()
     }
 
     /// Sets the shard's time: that of the wall clock, unless it was set back. Then time goes on from where it was,
@@ -342,14 +343,21 @@ impl<S: EventStore> Writer<S> {
     /// Folds an event and what follows from it, and adds them to the batch under construction.
     fn record(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {
         self.push(event, trace)?;
-        // A batch ends only before an offer: a stock signal is in the same append as its cause.
-        while let Some(event) = self.state.follow_up() {
+        self.follow_up()?;
+        self.append_if_full()
+    }
+
+    /// Folds what follows from the newest events. A batch ends only before an offer: a stock signal is in the same
+    /// append as its cause.
+    fn follow_up(&mut self) -> Result<(), StopCause> {
+        while let Some(event) = self.state.follow_up(self.now_ms) {
             if matches!(event.outcome, Outcome::Offered { .. }) {
                 self.append_if_full()?;
             }
-            self.push(&event, trace)?;
+            // It belongs to somebody else's purchase than its cause, or to none.
+            self.push(&event, &Trace::default())?;
         }
-        self.append_if_full()
+        Ok(())
     }
 
     fn push(&mut self, event: &Event, trace: &Trace) -> Result<(), StopCause> {

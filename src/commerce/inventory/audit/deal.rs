@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use uuid::Uuid;
 
-use super::super::{Change, Command, Event, Line, Outcome};
+use super::super::{Adjust, CancelAllocated, Change, Command, Event, Line, Outcome};
 
 /// What a command asks for, in one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,13 +49,16 @@ impl Asked {
                 location,
                 ..
             } => digest(&("return", sku, quantity, location)),
-            Command::Adjust {
-                sku,
-                location,
-                delta,
-                reason,
-                ..
-            } => digest(&("adjust", sku, location, delta, reason)),
+            Command::Adjust(command) => {
+                let Adjust {
+                    sku,
+                    location,
+                    delta,
+                    reason,
+                    ..
+                } = &**command;
+                digest(&("adjust", sku, location, delta, reason))
+            }
             Command::Transfer {
                 sku,
                 from,
@@ -70,14 +73,17 @@ impl Asked {
                 for_reservation,
                 ..
             } => digest(&("ship", sku, quantity, location, for_reservation)),
-            Command::CancelAllocated {
-                sku,
-                quantity,
-                location,
-                customer,
-                for_reservation,
-                ..
-            } => digest(&("cancel", sku, quantity, location, customer, for_reservation)),
+            Command::CancelAllocated(command) => {
+                let CancelAllocated {
+                    sku,
+                    quantity,
+                    location,
+                    customer,
+                    for_reservation,
+                    ..
+                } = &**command;
+                digest(&("cancel", sku, quantity, location, customer, for_reservation))
+            }
             Command::SetPolicy {
                 sku,
                 limit_per_customer,

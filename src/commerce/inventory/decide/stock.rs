@@ -4,7 +4,7 @@ use super::{
     article, check, check_location, check_place, check_quantity, check_reason, check_sku, invalid, is_name,
 };
 use crate::commerce::inventory::stock::Cell;
-use crate::commerce::inventory::{Command, InvalidReason, Outcome, State};
+use crate::commerce::inventory::{Adjust, CancelAllocated, Command, InvalidReason, Outcome, State};
 
 /// Decides a movement whose command did not take effect before.
 #[expect(clippy::too_many_lines, reason = "one arm for each movement")]
@@ -53,15 +53,17 @@ pub(super) fn decide(state: &State, command: Command) -> Result<Outcome, Outcome
                 location,
             })
         }
-        Command::Adjust {
-            sku,
-            location,
-            delta,
-            expected_on_hand,
-            expected_version,
-            reason,
-            ..
-        } => {
+        Command::Adjust(command) => {
+            let Adjust {
+                sku,
+                location,
+                delta,
+                expected_on_hand,
+                expected_version,
+                reason,
+                ..
+            } = *command;
+
             check(delta != 0, InvalidReason::ZeroQuantity)?;
             check_reason(&reason)?;
             check(
@@ -122,14 +124,16 @@ pub(super) fn decide(state: &State, command: Command) -> Result<Outcome, Outcome
                 for_reservation,
             })
         }
-        Command::CancelAllocated {
-            sku,
-            quantity,
-            location,
-            customer,
-            for_reservation,
-            ..
-        } => {
+        Command::CancelAllocated(command) => {
+            let CancelAllocated {
+                sku,
+                quantity,
+                location,
+                customer,
+                for_reservation,
+                ..
+            } = *command;
+
             check_quantity(quantity)?;
             check(
                 customer.as_deref().is_none_or(is_name),

@@ -135,7 +135,7 @@ fn about_stock() -> BoxedStrategy<Command> {
         1 => (id(), skus(), quantities(), locations())
             .prop_map(|(id, sku, quantity, location)| Command::Return { id, sku, quantity, location }),
         2 => (id(), skus(), locations(), delta, expected).prop_map(
-            |(id, sku, location, delta, (expected_on_hand, expected_version))| Command::Adjust {
+            |(id, sku, location, delta, (expected_on_hand, expected_version))| Command::Adjust(Box::new(Adjust {
                 id,
                 sku,
                 location,
@@ -143,7 +143,7 @@ fn about_stock() -> BoxedStrategy<Command> {
                 expected_on_hand,
                 expected_version,
                 reason: "count".to_owned(),
-            }
+            }))
         ),
         2 => (id(), skus(), locations(), locations(), quantities())
             .prop_map(|(id, sku, from, to, quantity)| Command::Transfer { id, sku, from, to, quantity }),
@@ -155,14 +155,14 @@ fn about_stock() -> BoxedStrategy<Command> {
             for_reservation: None,
         }),
         2 => (id(), skus(), quantities(), locations(), prop::option::of(customers())).prop_map(
-            |(id, sku, quantity, location, customer)| Command::CancelAllocated {
+            |(id, sku, quantity, location, customer)| Command::CancelAllocated(Box::new(CancelAllocated {
                 id,
                 sku,
                 quantity,
                 location,
                 customer,
                 for_reservation: Some(id),
-            }
+            }))
         ),
     ]
     .boxed()

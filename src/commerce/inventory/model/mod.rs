@@ -308,19 +308,20 @@ impl Model {
             Command::Receive { quantity: 0, .. }
             | Command::Announce { quantity: 0, .. }
             | Command::Transfer { quantity: 0, .. }
-            | Command::Ship { quantity: 0, .. }
-            | Command::CancelAllocated { quantity: 0, .. }
-            | Command::Adjust { delta: 0, .. } => return invalid(InvalidReason::ZeroQuantity),
-            Command::Adjust {
-                expected_on_hand: None,
-                expected_version: None,
-                ..
-            } => return invalid(InvalidReason::NothingExpected),
+            | Command::Ship { quantity: 0, .. } => return invalid(InvalidReason::ZeroQuantity),
+            Command::Adjust(adjust) if adjust.delta == 0 => return invalid(InvalidReason::ZeroQuantity),
+            Command::Adjust(adjust)
+                if adjust.expected_on_hand.is_none() && adjust.expected_version.is_none() =>
+            {
+                return invalid(InvalidReason::NothingExpected);
+            }
+            Command::CancelAllocated(cancel) if cancel.quantity == 0 => {
+                return invalid(InvalidReason::ZeroQuantity);
+            }
+            Command::CancelAllocated(cancel) if cancel.customer.as_deref() == Some("") => {
+                return invalid(InvalidReason::CustomerLength);
+            }
             Command::Transfer { from, to, .. } if from == to => return invalid(InvalidReason::SameLocation),
-            Command::CancelAllocated {
-                customer: Some(customer),
-                ..
-            } if customer.is_empty() => return invalid(InvalidReason::CustomerLength),
             Command::DefineKit { sku, parts, .. } => return self.define_kit(sku, parts),
             _ => {}
         }
@@ -436,15 +437,17 @@ impl Model {
             available: available as u64,
         };
         match command {
-            Command::Adjust {
-                sku,
-                location,
-                delta,
-                expected_on_hand,
-                expected_version,
-                reason,
-                ..
-            } => {
+            Command::Adjust(command) => {
+                let Adjust {
+                    sku,
+                    location,
+                    delta,
+                    expected_on_hand,
+                    expected_version,
+                    reason,
+                    ..
+                } = &**command;
+
                 let place = at(sku, location);
                 let bin = self.bins.get(&place).cloned().unwrap_or_default();
                 let as_expected = expected_on_hand.is_none_or(|on_hand| on_hand as i64 == bin.on_hand)
@@ -528,14 +531,16 @@ impl Model {
                     for_reservation: *for_reservation,
                 }
             }
-            Command::CancelAllocated {
-                sku,
-                quantity,
-                location,
-                customer,
-                for_reservation,
-                ..
-            } => {
+            Command::CancelAllocated(command) => {
+                let CancelAllocated {
+                    sku,
+                    quantity,
+                    location,
+                    customer,
+                    for_reservation,
+                    ..
+                } = &**command;
+
                 let place = at(sku, location);
                 let available = self.bins.get(&place).map_or(0, |bin| bin.allocated);
                 if i64::from(*quantity) > available {
@@ -690,14 +695,14 @@ fn sku_of(command: &Command) -> Option<&str> {
     match command {
         Command::Receive { sku, .. }
         | Command::Announce { sku, .. }
-        | Command::Adjust { sku, .. }
         | Command::Transfer { sku, .. }
         | Command::Return { sku, .. }
         | Command::SetPolicy { sku, .. }
         | Command::OpenSale { sku, .. }
         | Command::CloseSale { sku, .. }
-        | Command::Ship { sku, .. }
-        | Command::CancelAllocated { sku, .. } => Some(sku),
+        | Command::Ship { sku, .. } => Some(sku),
+        Command::Adjust(adjust) => Some(&adjust.sku),
+        Command::CancelAllocated(cancel) => Some(&cancel.sku),
         _ => None,
     }
 }

@@ -13,10 +13,11 @@ use crate::commerce::inventory::*;
 
 /// Applies an event and what follows from it, as a shard does; returns what followed.
 fn advance(state: &mut State, log: &mut Vec<Event>, event: Event) -> Vec<Event> {
+    let now_ms = event.at_ms;
     state.apply(&event).unwrap();
     log.push(event);
     let mut followed = Vec::new();
-    while let Some(event) = state.follow_up() {
+    while let Some(event) = state.follow_up(now_ms) {
         state.apply(&event).unwrap();
         log.push(event.clone());
         followed.push(event);
