@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, bail};
 use bytes::Bytes;
 use doorbuster::commerce::inventory::{COMMANDS_TOPIC, EVENTS_TOPIC, Event};
 use doorbuster::commerce::load::client::{Client, Produced};
@@ -19,7 +19,7 @@ use crate::work::{HOLD_MS, Names, Reservation, Shoppers};
 const FETCH_SIZE_MAX_BYTES: i32 = 8 * 1024 * 1024;
 
 /// How long outcomes may stay away before the daemon counts as stuck.
-const SILENCE_MAX: Duration = Duration::from_secs(30);
+const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// One batch on its way.
 struct Call {
@@ -111,7 +111,15 @@ impl Driver<'_> {
             .reader
             .fetch(EVENTS_TOPIC, 0, self.offset, FETCH_SIZE_MAX_BYTES, SILENCE_MAX);
         let fetched = fetch.await?.records;
-        ensure!(!fetched.is_empty(), "no outcome for {} s", SILENCE_MAX.as_secs());
+        if fetched.is_empty() {
+            if let Some(call) = self.calls.pop_front() {
+                call.acknowledged
+                    .acknowledged()
+                    .await
+                    .context("sending commands")?;
+            }
+            bail!("no outcome for {} s", SILENCE_MAX.as_secs());
+        }
         let now = Instant::now();
         let mut ended = Vec::new();
         for batch in batches(&fetched) {

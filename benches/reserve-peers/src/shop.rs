@@ -254,19 +254,16 @@ impl Protocol for ShopCalls {
 
 /// What a reply of the Redis door means: the first word of it, whatever its form.
 fn verdict_of(reply: &[u8]) -> anyhow::Result<Verdict> {
-    let words = reply.split(|byte| !byte.is_ascii_alphabetic());
+    let words = reply.split(|byte| !byte.is_ascii_alphabetic() && *byte != b'_');
     let word = words
         .into_iter()
         .find(|word| !word.is_empty())
         .unwrap_or_default();
-    Ok(if word.eq_ignore_ascii_case(b"RESERVED") {
-        Verdict::Granted
-    } else if word.eq_ignore_ascii_case(b"EXISTS") {
-        Verdict::Exists
-    } else if word.eq_ignore_ascii_case(b"SOLDOUT") || word.eq_ignore_ascii_case(b"ALREADYFAILED") {
-        Verdict::SoldOut
-    } else {
-        bail!("doorbuster answered {:?}", String::from_utf8_lossy(reply))
+    Ok(match word {
+        b"RESERVED" => Verdict::Granted,
+        b"EXISTS" => Verdict::Exists,
+        b"SOLD_OUT" | b"ALREADY_FAILED" => Verdict::SoldOut,
+        _ => bail!("doorbuster answered {:?}", String::from_utf8_lossy(reply)),
     })
 }
 
