@@ -32,3 +32,5 @@ pub mod broker;
 #[cfg(feature = "commerce")]
 pub mod commerce;
 pub mod log;
+#[cfg(any(feature = "client", feature = "daemon"))]
+pub mod resp;

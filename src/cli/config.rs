@@ -20,6 +20,10 @@ pub struct Layer {
     pub listen: Option<String>,
     /// Address that clients are told to connect to, `HOST:PORT`.
     pub advertised: Option<String>,
+    /// Address of the HTTP door, `HOST:PORT`.
+    pub http: Option<String>,
+    /// Address of the RESP door, `HOST:PORT`.
+    pub resp: Option<String>,
     /// Data folder.
     pub data_dir: Option<PathBuf>,
     /// Listening beyond this machine is intended.
@@ -47,6 +51,10 @@ pub struct ServeConfig {
     pub listen: String,
     /// Host and port that clients are told to connect to.
     pub advertised: Option<(String, u16)>,
+    /// Address of the HTTP door, if it is to be opened.
+    pub http: Option<String>,
+    /// Address of the RESP door, if it is to be opened.
+    pub resp: Option<String>,
     /// Data folder.
     pub data_dir: PathBuf,
     /// Listening beyond this machine is intended.
@@ -107,6 +115,8 @@ impl Layer {
         match key {
             "listen" => self.listen = Some(value),
             "advertised" => self.advertised = Some(value),
+            "http" => self.http = Some(value),
+            "resp" => self.resp = Some(value),
             "data_dir" => self.data_dir = Some(value.into()),
             "insecure" => self.insecure = Some(value.parse()?),
             "plain_writes" => self.plain_writes = Some(value.parse()?),
@@ -132,6 +142,8 @@ impl Layer {
         Layer {
             listen: self.listen.or(below.listen),
             advertised: self.advertised.or(below.advertised),
+            http: self.http.or(below.http),
+            resp: self.resp.or(below.resp),
             data_dir: self.data_dir.or(below.data_dir),
             insecure: self.insecure.or(below.insecure),
             plain_writes: self.plain_writes.or(below.plain_writes),
@@ -159,6 +171,11 @@ impl Layer {
             .context("advertised")?;
         let listen = self.listen.unwrap_or_else(|| "127.0.0.1:9092".to_owned());
         host_and_port(&listen).context("listen")?;
+        for (key, address) in [("http", &self.http), ("resp", &self.resp)] {
+            if let Some(address) = address {
+                host_and_port(address).context(key)?;
+            }
+        }
         for (key, value) in [
             (
                 "default_partitions",
@@ -173,6 +190,8 @@ impl Layer {
         Ok(ServeConfig {
             listen,
             advertised,
+            http: self.http,
+            resp: self.resp,
             data_dir: self.data_dir.unwrap_or_else(|| "./doorbuster-data".into()),
             insecure: self.insecure.unwrap_or(false),
             plain_writes: self.plain_writes.unwrap_or(false),
@@ -248,6 +267,8 @@ mod tests {
         let keys = [
             ("listen", "127.0.0.1:1", true),
             ("advertised", "shop:2", true),
+            ("http", "127.0.0.1:3", true),
+            ("resp", "127.0.0.1:4", true),
             ("data_dir", "/data", true),
             ("insecure", "true", false),
             ("plain_writes", "true", false),

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 use doorbuster::broker::{Broker, BrokerConfig, BrokerError};
+use doorbuster::commerce::doors::resp::{RespConfig, RespDoor};
 use doorbuster::commerce::inventory::{
-    COMMANDS_TOPIC, EVENTS_TOPIC, Service, ServiceOptions, ServiceStopped,
+    COMMANDS_TOPIC, EVENTS_TOPIC, Router, Service, ServiceOptions, ServiceStopped,
 };
 use doorbuster::log::Log;
 use tokio::runtime::Runtime;
@@ -20,6 +21,10 @@ const SNAPSHOT_FOLDER: &str = "inventory-snapshots";
 /// How often the engine is looked at. A second: an idle daemon stays near zero CPU.
 const ENGINE_WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Longest wait for a door to end, and how often it is looked at. A little longer than a door gives its commands.
+const DOOR_CLOSE_MAX: Duration = Duration::from_secs(6);
+const DOOR_CLOSE_BEAT: Duration = Duration::from_millis(5);
+
 /// A running broker with the reservation engine attached to its log.
 #[derive(Debug)]
 pub struct Daemon {
@@ -27,13 +32,25 @@ pub struct Daemon {
     broker: JoinHandle<Result<(), BrokerError>>,
     stop: CancellationToken,
     address: SocketAddr,
+    resp: Option<RespDoor>,
     service: Service,
     log: Log,
 }
 
+/// Which doors of the reservation engine open, and where, beside its topics.
+#[derive(Clone, Debug, Default)]
+pub struct Doors {
+    /// Address of the HTTP door.
+    pub http: Option<String>,
+    /// Address of the RESP door.
+    pub resp: Option<String>,
+    /// Most connections of each door that the process has file descriptors for.
+    pub connections_max: usize,
+}
+
 impl Daemon {
     /// Starts the engine and the broker; clients can connect when this returns.
-    pub fn start(log: Log, mut config: BrokerConfig) -> anyhow::Result<Daemon> {
+    pub fn start(log: Log, mut config: BrokerConfig, doors: Doors) -> anyhow::Result<Daemon> {
         // The engine believes its events: whoever could write there could add units that nobody has.
         config.read_only_topics.push(EVENTS_TOPIC.to_owned());
         config.kept_topics.push(COMMANDS_TOPIC.to_owned());
@@ -42,6 +59,7 @@ impl Daemon {
             ..ServiceOptions::default()
         };
         let service = Service::start(&log, &options).context("starting the reservation engine")?;
+        let router = Router::new(service.shards());
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .thread_name("broker")
@@ -51,6 +69,10 @@ impl Daemon {
             .block_on(Broker::bind(log.clone(), config))
             .context("starting the broker")?;
         let address = broker.local_addr();
+        let resp = doors
+            .resp
+            .map(|listen| open_resp(listen, doors.connections_max, router))
+            .transpose()?;
         let stop = CancellationToken::new();
         let broker = runtime.spawn(broker.run(stop.clone()));
         Ok(Daemon {
@@ -58,6 +80,7 @@ impl Daemon {
             broker,
             stop,
             address,
+            resp,
             service,
             log,
         })
@@ -68,19 +91,26 @@ impl Daemon {
         self.address
     }
 
+    /// The open doors: name and address.
+    pub fn doors(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let resp = self.resp.as_ref().map(|door| ("RESP", door.local_addr()));
+        resp.into_iter()
+    }
+
     /// Runs `until` on the broker's threads, at most as long as the broker serves and the engine decides.
     ///
     /// # Errors
     /// When the broker or the engine stopped first.
     pub fn run_until<T>(&mut self, until: impl Future<Output = T>) -> anyhow::Result<T> {
         let broker = &mut self.broker;
-        let service = &self.service;
+        let (service, resp) = (&self.service, self.resp.as_ref());
         self.runtime.block_on(async {
             tokio::select! {
                 value = until => Ok(value),
                 stopped = engine_stopped(service) => Err(stopped).context(
                     "the reservation engine stopped; commands are durable and decided after a restart",
                 ),
+                () = door_ended(resp) => anyhow::bail!("the RESP door stopped by itself"),
                 ended = broker => match ended {
                     Ok(Ok(())) => anyhow::bail!("the broker stopped by itself"),
                     Ok(Err(error)) => Err(error).context("the broker stopped"),
@@ -96,22 +126,52 @@ impl Daemon {
             runtime,
             broker,
             stop,
+            resp,
             service,
             log,
             ..
         } = self;
         stop.cancel();
+        if let Some(resp) = &resp {
+            resp.begin_close();
+        }
         let served = if broker.is_finished() {
             Ok(Ok(()))
         } else {
             runtime.block_on(broker)
         };
         runtime.shutdown_background();
+        // First the door, so that what it took is answered; but not for ever, if the engine cannot decide.
+        let mut beat = DOOR_CLOSE_MAX;
+        while resp.as_ref().is_some_and(|door| !door.has_ended()) && !beat.is_zero() {
+            std::thread::sleep(DOOR_CLOSE_BEAT);
+            beat = beat.saturating_sub(DOOR_CLOSE_BEAT);
+        }
         service.stop();
+        drop(resp);
         log.close().context("closing the log")?;
         served
             .context("stopping the broker")?
             .context("stopping the broker")
+    }
+}
+
+fn open_resp(listen: String, connections_max: usize, router: Router) -> anyhow::Result<RespDoor> {
+    let defaults = RespConfig::default();
+    let config = RespConfig {
+        connections_max: defaults.connections_max.min(connections_max),
+        listen,
+        ..defaults
+    };
+    let address = config.listen.clone();
+    RespDoor::open(config, router).with_context(|| format!("opening the RESP door on {address}"))
+}
+
+/// Waits until the door no longer serves.
+async fn door_ended(door: Option<&RespDoor>) {
+    let mut beat = tokio::time::interval(ENGINE_WATCH_INTERVAL);
+    while !door.is_some_and(RespDoor::has_ended) {
+        beat.tick().await;
     }
 }
 

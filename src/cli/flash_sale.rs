@@ -16,7 +16,7 @@ use doorbuster::commerce::load::scenario::Scenario;
 use doorbuster::log::{Log, LogOptions};
 use tokio::sync::mpsc;
 
-use super::daemon::{Daemon, StopSignals};
+use super::daemon::{Daemon, Doors, StopSignals};
 use super::live_view::LiveView;
 use super::output;
 
@@ -171,6 +171,7 @@ fn hold_embedded_sale(plan: &Plan, data_dir: Option<PathBuf>) -> anyhow::Result<
                     listen,
                     ..BrokerConfig::default()
                 },
+                Doors::default(),
             )?;
             let report = hold_sale(plan, daemon.address().to_string(), Some(write_path));
             let stopped = daemon.stop();

@@ -10,7 +10,7 @@ use doorbuster::log::{Log, LogFailed, LogOptions};
 use tokio::sync::oneshot;
 
 use super::config::{Layer, ServeConfig};
-use super::daemon::{Daemon, StopSignals};
+use super::daemon::{Daemon, Doors, StopSignals};
 use super::descriptors::connections_allowed;
 use super::{EXIT_FAILURE, output};
 
@@ -19,10 +19,12 @@ const MORE_HELP: &str = "\
 Every key of the configuration file can also be set by an environment variable: DOORBUSTER_ and the key \
 in capitals, such as DOORBUSTER_DATA_DIR. Flags win over the environment, which wins over the file.
 
-Keys: listen, advertised, data_dir, insecure, plain_writes, auto_create_topics, default_partitions, \
+Keys: listen, advertised, http, resp, data_dir, insecure, plain_writes, auto_create_topics, default_partitions, \
 group_initial_rebalance_delay_ms, connections_max, frame_size_max_bytes, fetch_size_max_bytes.
 
-The reservation engine takes commands from the topic inventory.commands and answers on inventory.events.
+The reservation engine takes commands from the topic inventory.commands and answers on inventory.events; \
+with --http as JSON (GET /openapi.json describes it), with --resp from any Redis client (RESERVE, COMMIT, \
+RELEASE, EXTEND, RECEIVE, STOCK).
 
 The first SIGTERM or SIGINT ends the requests in progress, flushes and exits with 0; a second one exits \
 at once. What was acknowledged is durable either way.";
@@ -37,6 +39,12 @@ pub struct Arguments {
     /// Address that clients are told to connect to [default: the one they connected to]
     #[arg(long, value_name = "HOST:PORT")]
     advertised: Option<String>,
+    /// Address on which the reservation engine takes HTTP requests [default: none]
+    #[arg(long, value_name = "HOST:PORT")]
+    http: Option<String>,
+    /// Address on which the reservation engine takes commands of Redis clients [default: none]
+    #[arg(long, value_name = "HOST:PORT")]
+    resp: Option<String>,
     /// Data folder; created if it is not there [default: ./doorbuster-data]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -61,6 +69,8 @@ impl Arguments {
         let layer = Layer {
             listen: self.listen,
             advertised: self.advertised,
+            http: self.http,
+            resp: self.resp,
             data_dir: self.data_dir,
             insecure: self.insecure.then_some(true),
             plain_writes: self.plain_writes.then_some(true),
@@ -89,17 +99,18 @@ fn read_file(path: &Path) -> anyhow::Result<Layer> {
 
 /// Refuses to be reached from other machines unless that is intended.
 fn check_reach(config: &ServeConfig) -> anyhow::Result<()> {
-    let addresses: Vec<SocketAddr> = config
-        .listen
-        .to_socket_addrs()
-        .with_context(|| format!("resolving the address to listen on, {}", config.listen))?
-        .collect();
-    if !config.insecure && addresses.iter().any(|address| !address.ip().is_loopback()) {
-        bail!(
-            "refusing to listen on {}: other machines could reach it, and there is no encryption or \
-             authentication; give --insecure if that is intended, or listen on 127.0.0.1",
-            config.listen
-        );
+    let doors = [Some(&config.listen), config.http.as_ref(), config.resp.as_ref()];
+    for listen in doors.into_iter().flatten() {
+        let addresses: Vec<SocketAddr> = listen
+            .to_socket_addrs()
+            .with_context(|| format!("resolving the address to listen on, {listen}"))?
+            .collect();
+        if !config.insecure && addresses.iter().any(|address| !address.ip().is_loopback()) {
+            bail!(
+                "refusing to listen on {listen}: other machines could reach it, and there is no encryption or \
+                 authentication; give --insecure if that is intended, or listen on 127.0.0.1"
+            );
+        }
     }
     Ok(())
 }
@@ -118,6 +129,11 @@ fn serve(config: ServeConfig, accept_lost_writes: bool) -> anyhow::Result<ExitCo
     .with_context(|| format!("opening data folder {}", folder.display()))?;
     let write_path = log.status().write_path;
     let failed = watch(&log)?;
+    let doors = Doors {
+        http: config.http.clone(),
+        resp: config.resp.clone(),
+        connections_max: connections_allowed,
+    };
     let mut broker_config = broker_config(config);
     if broker_config.connections_max > connections_allowed {
         tracing::info!(
@@ -126,9 +142,12 @@ fn serve(config: ServeConfig, accept_lost_writes: bool) -> anyhow::Result<ExitCo
         );
         broker_config.connections_max = connections_allowed;
     }
-    let mut daemon = Daemon::start(log, broker_config)?;
+    let mut daemon = Daemon::start(log, broker_config, doors)?;
     // Before the ready line: whoever reads it may send a signal at once.
     let mut signals = daemon.run_until(async { StopSignals::new() })??;
+    for (door, address) in daemon.doors() {
+        output::status(&format!("{door} door opens on {address}"));
+    }
     output::status(&format!(
         "ready: listening on {}, data in {}, written by {write_path}",
         daemon.address(),
@@ -219,6 +238,13 @@ mod tests {
         for listen in ["0.0.0.0:9092", "[::]:9092", "192.0.2.1:9092"] {
             assert!(check_reach(&config(listen, false)).is_err(), "{listen}");
             assert!(check_reach(&config(listen, true)).is_ok(), "{listen}");
+            let mut with_door = config("127.0.0.1:9092", false);
+            with_door.http = Some(listen.to_owned());
+            assert!(check_reach(&with_door).is_err(), "http {listen}");
+            (with_door.http, with_door.resp) = (None, Some(listen.to_owned()));
+            assert!(check_reach(&with_door).is_err(), "resp {listen}");
+            with_door.insecure = true;
+            assert!(check_reach(&with_door).is_ok(), "{listen}");
         }
     }
 

@@ -12,6 +12,7 @@ use super::kept_topic;
 use super::limits::THROTTLE_RETRY_MS;
 use super::queue::{NotQueued, Queue, Request};
 use super::recovery::{RecoverError, Recovered, recover};
+use super::seat::{Lead, Seat, Step};
 use super::shard::{BATCH_SIZE_LEAST_BYTES, Stopped, Writer};
 use super::snapshot::{Snapshot, SnapshotFile};
 use super::{
@@ -99,6 +100,7 @@ pub struct Inventory {
 #[derive(Debug)]
 struct Shard {
     queue: Arc<Queue>,
+    seat: Arc<dyn Lead>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -167,14 +169,15 @@ impl Inventory {
             save(file.as_ref(), store.identity(), &recovered);
         }
         let queue = Arc::new(Queue::new(queued_commands_max));
-        let shared_queue = Arc::clone(&queue);
+        let identity = store.identity();
+        let Recovered { state, end, .. } = recovered;
+        let writer = Writer::new(Arc::new(store), state, end, format, clock, Arc::clone(&queue));
+        let seat = Arc::new(Seat::new(Arc::clone(&queue), writer));
+        let own = Arc::clone(&seat);
         let thread = std::thread::Builder::new()
             .name(format!("inventory-{partition}"))
             .spawn(move || {
-                let identity = store.identity();
-                let Recovered { state, end, .. } = recovered;
-                let writer = Writer::new(Arc::new(store), state, end, format, clock, shared_queue);
-                if let Ok((state, end)) = writer.run() {
+                if let Ok((state, end)) = own.run() {
                     save(
                         file.as_ref(),
                         identity,
@@ -191,6 +194,7 @@ impl Inventory {
         Ok(Inventory {
             shard: Arc::new(Shard {
                 queue,
+                seat,
                 thread: Mutex::new(Some(thread)),
             }),
         })
@@ -209,8 +213,16 @@ impl Inventory {
     /// Sends many commands, which are decided in order, with nothing of others between them unless they fill
     /// more than one batch of events.
     pub fn submit_many(&self, commands: Vec<Command>) -> Answer<Vec<Outcome>> {
+        self.queue_many(commands, Queue::push)
+    }
+
+    fn queue_many(
+        &self,
+        commands: Vec<Command>,
+        queue: impl FnOnce(&Queue, Request) -> Result<(), NotQueued>,
+    ) -> Answer<Vec<Outcome>> {
         let (sender, answer) = Answer::new();
-        match self.shard.queue.push(Request::Many { commands, sender }) {
+        match queue(&self.shard.queue, Request::Many { commands, sender }) {
             Ok(()) => answer,
             Err(NotQueued::Full(Request::Many { commands, .. })) => {
                 Answer::ready(Ok(commands.iter().map(|_| throttled()).collect()))
@@ -220,19 +232,80 @@ impl Inventory {
         }
     }
 
+    /// Queues many commands as [`Inventory::submit_many`] does, for the calling thread to decide by
+    /// [`Inventory::decide_here`], which must follow.
+    pub(in crate::commerce) fn post_many(&self, commands: Vec<Command>) -> Answer<Vec<Outcome>> {
+        self.queue_many(commands, |queue, request| queue.post(request).map(drop))
+    }
+
+    /// Queues a read as [`Inventory::post_many`] queues commands, whether there is room or not: the caller bounds
+    /// how many wait.
+    pub(in crate::commerce) fn post_stock(&self, sku: &str) -> Answer<Option<StockView>> {
+        self.post_read(|sender| Request::Stock {
+            sku: sku.to_owned(),
+            sender,
+        })
+    }
+
+    /// Queues a read as [`Inventory::post_stock`] does.
+    pub(in crate::commerce) fn post_reservation(&self, reservation: Uuid) -> Answer<Option<ReservationView>> {
+        self.post_read(|sender| Request::Reservation { reservation, sender })
+    }
+
+    fn post_read<T>(&self, request: impl FnOnce(super::answer::Sender<T>) -> Request) -> Answer<T> {
+        let (sender, answer) = Answer::new();
+        match self.shard.queue.post_always(request(sender)) {
+            Ok(()) => answer,
+            Err(stopped) => Answer::ready(Err(stopped)),
+        }
+    }
+
+    /// Lets the shard's own thread decide what was posted.
+    pub(in crate::commerce) fn wake(&self) {
+        self.shard.queue.wake();
+    }
+
+    /// Decides what is queued on the calling thread, or leaves that to whoever is deciding. The caller then owes an
+    /// [`Inventory::complete_here`].
+    pub(in crate::commerce) fn decide_here(&self) {
+        if !self.shard.seat.lead(Step::Decide) {
+            self.shard.queue.wake();
+        }
+    }
+
+    /// Blocks until what was decided is durable and answered, unless another thread has taken that over.
+    pub(in crate::commerce) fn complete_here(&self) {
+        self.shard.seat.lead(Step::Complete);
+    }
+
     /// Sends many commands and blocks until all their outcomes are durable.
     pub fn submit_batch(&self, commands: Vec<Command>) -> Result<Vec<Outcome>, Stopped> {
-        self.submit_many(commands).wait()
+        let answer = self.post_many(commands);
+        self.decide_here();
+        self.complete_here();
+        answer.wait()
+    }
+
+    /// Sends one command and blocks until its outcome is durable.
+    fn submit_one(&self, command: Command) -> Result<Outcome, Stopped> {
+        let (sender, answer) = Answer::new();
+        match self.shard.queue.post(Request::One { command, sender }) {
+            Ok(_) => {}
+            Err(NotQueued::Full(_)) => return Ok(throttled()),
+            Err(NotQueued::Stopped(stopped)) => return Err(stopped),
+        }
+        self.decide_here();
+        self.complete_here();
+        answer.wait()
     }
 
     /// Adds units to an article. `id` makes a repeat harmless.
     pub fn receive(&self, id: Uuid, sku: &str, quantity: u32) -> Result<Outcome, Stopped> {
-        self.submit(Command::Receive {
+        self.submit_one(Command::Receive {
             id,
             sku: sku.to_owned(),
             quantity,
         })
-        .wait()
     }
 
     /// Sets the selling rules of an article. `id` makes a repeat harmless.
@@ -242,12 +315,11 @@ impl Inventory {
         sku: &str,
         limit_per_customer: Option<u32>,
     ) -> Result<Outcome, Stopped> {
-        self.submit(Command::SetPolicy {
+        self.submit_one(Command::SetPolicy {
             id,
             sku: sku.to_owned(),
             limit_per_customer,
         })
-        .wait()
     }
 
     /// Holds a whole cart for `ttl`, or nothing of it. The reservation's id makes a repeat harmless.
@@ -259,42 +331,38 @@ impl Inventory {
         ttl: Duration,
     ) -> Result<Outcome, Stopped> {
         let (customer, ttl_ms) = (customer.to_owned(), milliseconds(ttl));
-        self.submit(Command::Reserve {
+        self.submit_one(Command::Reserve {
             id: reservation,
             reservation,
             customer,
             lines,
             ttl_ms,
         })
-        .wait()
     }
 
     /// Pushes the end of a live hold out to `ttl` from now. `id` makes a repeat harmless.
     pub fn extend(&self, id: Uuid, reservation: Uuid, ttl: Duration) -> Result<Outcome, Stopped> {
-        self.submit(Command::Extend {
+        self.submit_one(Command::Extend {
             id,
             reservation,
             ttl_ms: milliseconds(ttl),
         })
-        .wait()
     }
 
     /// Sells the units of a live hold.
     pub fn commit(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
-        self.submit(Command::Commit {
+        self.submit_one(Command::Commit {
             id: reservation,
             reservation,
         })
-        .wait()
     }
 
     /// Gives the units of a live hold back.
     pub fn release(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
-        self.submit(Command::Release {
+        self.submit_one(Command::Release {
             id: reservation,
             reservation,
         })
-        .wait()
     }
 
     /// The units of an article, as far as they are durable.

@@ -135,6 +135,15 @@ impl Queue {
 
     /// Queues a request, unless the queue is full. A request larger than the whole queue fits an empty one.
     pub(super) fn push(&self, request: Request) -> Result<(), NotQueued> {
+        if self.post(request)? {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    /// Queues a request as [`Queue::push`] does, but leaves it to the caller to wake the receiver. Tells whether
+    /// nothing waited before: only then is there a need.
+    pub(super) fn post(&self, request: Request) -> Result<bool, NotQueued> {
         let content = self.lock();
         if let Some(stopped) = &content.stopped {
             return Err(NotQueued::Stopped(stopped.clone()));
@@ -143,8 +152,25 @@ impl Queue {
         if content.weight > 0 && content.weight + weight > self.weight_max {
             return Err(NotQueued::Full(request));
         }
-        self.put(content, request, weight);
+        Ok(put(content, request, weight))
+    }
+
+    /// Queues a request even if the queue is full, and leaves it to the caller to wake the receiver.
+    pub(super) fn post_always(&self, request: Request) -> Result<(), Stopped> {
+        let content = self.lock();
+        if let Some(stopped) = &content.stopped {
+            return Err(stopped.clone());
+        }
+        let weight = request.weight();
+        put(content, request, weight);
         Ok(())
+    }
+
+    /// Wakes the receiver, which then looks for what is queued.
+    pub(super) fn wake(&self) {
+        if let Some(receiver) = self.receiver.get() {
+            receiver.unpark();
+        }
     }
 
     /// Queues a request, waiting for room.
@@ -156,7 +182,9 @@ impl Queue {
                 return Err(stopped.clone());
             }
             if content.weight == 0 || content.weight + weight <= self.weight_max {
-                self.put(content, request, weight);
+                if put(content, request, weight) {
+                    self.wake();
+                }
                 return Ok(());
             }
             content = self.drained.wait(content).unwrap_or_else(PoisonError::into_inner);
@@ -185,9 +213,7 @@ impl Queue {
     pub(super) fn stop(&self, stopped: &Stopped) {
         self.lock().stopped.get_or_insert_with(|| stopped.clone());
         self.drained.notify_all();
-        if let Some(receiver) = self.receiver.get() {
-            receiver.unpark();
-        }
+        self.wake();
     }
 
     /// Whether nothing waits.
@@ -200,21 +226,18 @@ impl Queue {
         self.lock().stopped.clone()
     }
 
-    fn put(&self, mut content: MutexGuard<'_, Content>, request: Request, weight: usize) {
-        content.weight += weight;
-        content.requests.push(request);
-        // The receiver drains before it parks, so only the first request has to wake it.
-        let first = content.requests.len() == 1;
-        drop(content);
-        if first && let Some(receiver) = self.receiver.get() {
-            receiver.unpark();
-        }
-    }
-
     /// No code panics while it holds the lock, so a poisoned one is whole.
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds a request; tells whether it is the first. The receiver drains before it parks, so only that one has to wake
+/// it.
+fn put(mut content: MutexGuard<'_, Content>, request: Request, weight: usize) -> bool {
+    content.weight += weight;
+    content.requests.push(request);
+    content.requests.len() == 1
 }
 
 #[cfg(test)]

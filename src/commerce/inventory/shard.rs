@@ -1,6 +1,6 @@
-//! One shard: the thread that alone decides, in the order in which the log keeps its decisions.
+//! One shard: the writer that alone decides, in the order in which the log keeps its decisions.
 //!
-//! The thread drains the queue, decides and folds every command, and appends the events of the drain as few
+//! It drains the queue, decides and folds every command, and appends the events of the drain as few
 //! large batches. It does not wait for stable storage before it decides the next drain; answers wait, in order.
 //! An answer whose event was not written because it changes nothing (a repeated request, a read) waits for all
 //! events before it, since it tells what they did.
@@ -40,9 +40,6 @@ const EXPIRIES_PER_DRAIN_MAX: usize = 4_096;
 
 /// How long to wait before an append is tried again that found no room.
 const RETRY_AFTER: Duration = Duration::from_millis(5);
-
-/// Longest rest of an idle shard; only a jump of the wall clock makes it matter.
-const REST_MAX: Duration = Duration::from_secs(1);
 
 /// The shard stopped; commands without an answer may or may not have taken effect.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -119,17 +116,6 @@ struct InFlight<A> {
     replies: Vec<Reply>,
 }
 
-/// Closes the queue when its receiver is gone, also by a panic: nobody waits for an answer that cannot come.
-struct EndOfService(Arc<Queue>);
-
-impl Drop for EndOfService {
-    fn drop(&mut self) {
-        self.0.close();
-        // Dropping a request answers it.
-        self.0.drain(&mut Vec::new());
-    }
-}
-
 /// The writer of one shard.
 pub(super) struct Writer<S: EventStore> {
     store: Arc<S>,
@@ -137,6 +123,8 @@ pub(super) struct Writer<S: EventStore> {
     clock: Arc<dyn Clock>,
     queue: Arc<Queue>,
     publisher: Publisher,
+    /// Empty between drains; kept for its room.
+    requests: Vec<Request>,
     /// Offset of the first record of the batch under construction.
     end: Offset,
     in_flight: VecDeque<InFlight<S::Append>>,
@@ -149,7 +137,7 @@ pub(super) struct Writer<S: EventStore> {
 }
 
 impl<S: EventStore> Writer<S> {
-    /// A writer that continues `state`, which was true at `end`. The calling thread must run it.
+    /// A writer that continues `state`, which was true at `end`.
     pub(super) fn new(
         store: Arc<S>,
         state: State,
@@ -165,6 +153,7 @@ impl<S: EventStore> Writer<S> {
             clock,
             queue,
             publisher: Publisher::new(format),
+            requests: Vec::new(),
             end,
             in_flight: VecDeque::new(),
             replies: Vec::new(),
@@ -173,53 +162,59 @@ impl<S: EventStore> Writer<S> {
         }
     }
 
-    /// Serves until the queue is closed and everything is durable; returns the state then, and its position.
-    pub(super) fn run(mut self) -> Result<(State, Offset), Stopped> {
-        self.queue.receive_here();
-        let _ends = EndOfService(Arc::clone(&self.queue));
-        match self.serve() {
-            Ok(()) => Ok((self.state, self.end)),
-            Err(cause) => {
-                let stopped = Stopped::new(cause);
-                tracing::error!(cause = %stopped.cause, "inventory shard stopped");
-                self.queue.stop(&stopped);
-                let waiting = self.in_flight.into_iter().flat_map(|batch| batch.replies);
-                waiting.chain(self.replies).for_each(|reply| reply.stop(&stopped));
-                let mut requests = Vec::new();
-                self.queue.drain(&mut requests);
-                for request in requests {
-                    request.stop(&stopped);
-                }
-                Err(stopped)
-            }
-        }
+    /// The state, and its position in the log.
+    pub(super) fn into_state(self) -> (State, Offset) {
+        (self.state, self.end)
     }
 
-    fn serve(&mut self) -> Result<(), StopCause> {
-        let mut requests = Vec::new();
-        loop {
-            // In this order: what was queued before the close is served.
-            let closed = self.queue.stopped().is_some();
-            self.queue.drain(&mut requests);
-            let idle = requests.is_empty();
-            self.begin()?;
-            for request in requests.drain(..) {
-                self.serve_one(request)?;
-            }
-            self.append()?;
-            if self.queue.is_empty() {
-                // Nobody waits for a decision, so this thread may as well write.
-                self.complete_all()?;
-                if idle && closed {
-                    return Ok(());
-                }
-                if idle {
-                    self.rest();
-                }
-            } else {
-                self.complete_durable()?;
-            }
+    /// The shard's time.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.now_ms
+    }
+
+    /// When the next hold ends by itself; far away if there is none.
+    pub(super) fn next_expiry_ms(&self) -> i64 {
+        self.state.next_expiry_ms().unwrap_or(i64::MAX)
+    }
+
+    /// Tells everybody who waits that the shard stopped.
+    pub(super) fn stop(self, stopped: &Stopped) {
+        let waiting = self.in_flight.into_iter().flat_map(|batch| batch.replies);
+        waiting.chain(self.replies).for_each(|reply| reply.stop(stopped));
+    }
+
+    /// Decides what is queued, and answers what is durable. Tells whether there was nothing to decide, and then how
+    /// long there will be nothing.
+    pub(super) fn serve(&mut self) -> Result<(bool, Duration), StopCause> {
+        let idle = self.decide_drained()?;
+        if !self.queue.is_empty() {
+            self.complete_durable()?;
+            return Ok((idle, Duration::ZERO));
         }
+        // Nobody waits for a decision, so this thread may as well write.
+        self.complete_all()?;
+        let rest = if idle { self.rest() } else { Duration::ZERO };
+        Ok((idle, rest))
+    }
+
+    /// Decides what is queued, and sends it on its way without waiting for it.
+    pub(super) fn decide_queued(&mut self) -> Result<(), StopCause> {
+        self.complete_durable()?;
+        self.decide_drained().map(drop)
+    }
+
+    /// Decides one drain of the queue; tells whether it was empty.
+    fn decide_drained(&mut self) -> Result<bool, StopCause> {
+        let mut requests = std::mem::take(&mut self.requests);
+        self.queue.drain(&mut requests);
+        let idle = requests.is_empty();
+        self.begin()?;
+        for request in requests.drain(..) {
+            self.serve_one(request)?;
+        }
+        self.requests = requests;
+        self.append()?;
+        Ok(idle)
     }
 
     /// Reads the clock and logs what ended.
@@ -389,7 +384,7 @@ impl<S: EventStore> Writer<S> {
     }
 
     /// Waits for all batches in flight, and answers.
-    fn complete_all(&mut self) -> Result<(), StopCause> {
+    pub(super) fn complete_all(&mut self) -> Result<(), StopCause> {
         while !self.in_flight.is_empty() {
             self.complete_first()?;
         }
@@ -411,18 +406,10 @@ impl<S: EventStore> Writer<S> {
         Ok(())
     }
 
-    /// Sleeps until there is something to do: a request or an expiry.
-    fn rest(&mut self) {
+    /// How long there is nothing to do: until the next expiry.
+    fn rest(&mut self) -> Duration {
         self.read_clock();
-        let rest = match self.state.next_expiry_ms() {
-            None => REST_MAX,
-            Some(expiry_ms) => {
-                let left_ms = expiry_ms.saturating_sub(self.now_ms).max(0);
-                Duration::from_millis(left_ms as u64).min(REST_MAX)
-            }
-        };
-        if !rest.is_zero() {
-            std::thread::park_timeout(rest);
-        }
+        let left_ms = self.next_expiry_ms().saturating_sub(self.now_ms).max(0);
+        Duration::from_millis(left_ms as u64)
     }
 }
