@@ -130,7 +130,10 @@ impl Driver<'_> {
                 if (record.offset.0 as i64) < self.offset {
                     continue;
                 }
-                meter.answer(verdict_of(record.value.context("an event without a value")?)?);
+                let Some(verdict) = verdict_of(record.value.context("an event without a value")?)? else {
+                    continue;
+                };
+                meter.answer(verdict);
                 let call = self
                     .calls
                     .front_mut()
@@ -151,13 +154,15 @@ impl Driver<'_> {
     }
 }
 
-fn verdict_of(event: &[u8]) -> anyhow::Result<Verdict> {
+/// What an event says; nothing if it answers no command.
+fn verdict_of(event: &[u8]) -> anyhow::Result<Option<Verdict>> {
     // What nearly all are is told without taking them apart.
     if event.starts_with(br#"{"type":"reserved","#) {
-        return Ok(Verdict::Granted);
+        return Ok(Some(Verdict::Granted));
     }
     match Event::decode(event) {
-        Ok(event) => verdict_of_outcome(&event.outcome),
+        Ok(event) if event.command.is_nil() => Ok(None),
+        Ok(event) => verdict_of_outcome(&event.outcome).map(Some),
         Err(error) => bail!("an event was not understood: {error}"),
     }
 }
