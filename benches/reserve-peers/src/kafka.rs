@@ -21,12 +21,16 @@ const FETCH_SIZE_MAX_BYTES: i32 = 8 * 1024 * 1024;
 /// How long outcomes may stay away before the daemon counts as stuck.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// One batch on its way.
+/// Most commands of one record batch; a larger call goes in several, one behind the other. 4,000: below a megabyte, the
+/// largest batch that a Kafka topic takes unless it is told otherwise.
+const RECORD_BATCH_COMMANDS_MAX: usize = 4_000;
+
+/// One call on its way.
 struct Call {
     begun: Instant,
     /// Commands without an outcome.
     open: usize,
-    acknowledged: Produced,
+    acknowledged: Vec<Produced>,
 }
 
 /// Drives `cell` over two connections: one sends commands, the other reads outcomes.
@@ -80,8 +84,11 @@ impl Driver<'_> {
                 self.left -= count as u64;
                 shoppers.fill(&mut reservations, count);
                 let begun = Instant::now();
-                let batch = batch_of(&reservations, self.names)?;
-                let acknowledged = self.writer.produce(COMMANDS_TOPIC, 0, batch).await?;
+                let mut acknowledged = Vec::with_capacity(1);
+                for part in reservations.chunks(RECORD_BATCH_COMMANDS_MAX) {
+                    let batch = batch_of(part, self.names)?;
+                    acknowledged.push(self.writer.produce(COMMANDS_TOPIC, 0, batch).await?);
+                }
                 self.calls.push_back(Call {
                     begun,
                     open: count,
@@ -112,11 +119,13 @@ impl Driver<'_> {
             .fetch(EVENTS_TOPIC, 0, self.offset, FETCH_SIZE_MAX_BYTES, SILENCE_MAX);
         let fetched = fetch.await?.records;
         if fetched.is_empty() {
-            if let Some(call) = self.calls.pop_front() {
-                call.acknowledged
-                    .acknowledged()
-                    .await
-                    .context("sending commands")?;
+            for produced in self
+                .calls
+                .pop_front()
+                .into_iter()
+                .flat_map(|call| call.acknowledged)
+            {
+                produced.acknowledged().await.context("sending commands")?;
             }
             bail!("no outcome for {} s", SILENCE_MAX.as_secs());
         }
@@ -146,9 +155,9 @@ impl Driver<'_> {
             }
             self.offset = header.next_offset().0 as i64;
         }
-        for call in ended {
+        for produced in ended.into_iter().flat_map(|call: Call| call.acknowledged) {
             // Commands are durable before they are decided, so the acknowledgement is there or on its way.
-            call.acknowledged.acknowledged().await?;
+            produced.acknowledged().await?;
         }
         Ok(())
     }
