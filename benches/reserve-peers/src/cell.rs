@@ -7,9 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::work::Workload;
 
-/// Connections that calls in flight are spread over; more only add to what the kernel does.
-pub const CONNECTIONS_MAX: usize = 16;
-
 /// How the generator sends.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
@@ -19,6 +16,8 @@ pub struct Cell {
     pub batch: usize,
     /// Calls on their way; with a rate, there is no bound but the generator's own.
     pub in_flight: usize,
+    /// Most connections that calls are spread over.
+    pub connections_max: usize,
     /// Calls per second that are begun whatever the answers; none for as many as `in_flight` allows.
     pub per_second: Option<f64>,
     /// How long calls are begun before anything is counted.
@@ -36,7 +35,7 @@ impl Cell {
         if self.batch > 1 {
             1
         } else {
-            self.in_flight.clamp(1, CONNECTIONS_MAX)
+            self.in_flight.clamp(1, self.connections_max)
         }
     }
 
@@ -47,6 +46,9 @@ impl Cell {
 
     /// What the cell is called in the table.
     pub fn name(&self) -> String {
+        if let Some(reservations) = self.reservations_max {
+            return format!("{reservations} live holds");
+        }
         match (self.per_second, self.batch) {
             (Some(_), _) => "half of the maximum rate".to_owned(),
             (None, 1) => format!("{} in flight", self.in_flight),

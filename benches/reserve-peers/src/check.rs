@@ -1,12 +1,10 @@
 //! That a peer does the work at all: it sells a scarce article out, to the last unit, while everybody clicks twice.
 
-use std::time::Duration;
-
 use anyhow::ensure;
 
-use crate::cell::Cell;
 use crate::measured::Answers;
 use crate::peer::{Peer, Place};
+use crate::plan::counted;
 use crate::work::{SCARCE_UNITS, Workload};
 
 /// Reservations that are sent, each of them twice; so there are twice as many shoppers as units.
@@ -15,20 +13,9 @@ const SENT: u64 = 4 * SCARCE_UNITS as u64;
 /// In flight at once.
 const IN_FLIGHT: usize = 128;
 
-/// Longest time that the check may take.
-const CHECK_MAX: Duration = Duration::from_mins(5);
-
 /// Lets everybody in. That units taken are units granted, and none below zero, is looked at after every cell.
 pub fn sells_out(place: &Place, peer: Peer) -> anyhow::Result<()> {
-    let cell = Cell {
-        workload: Workload::Scarce,
-        batch: 1,
-        in_flight: IN_FLIGHT,
-        per_second: None,
-        warm_up: Duration::ZERO,
-        measured: CHECK_MAX,
-        reservations_max: Some(SENT),
-    };
+    let cell = counted(Workload::Scarce, 1, IN_FLIGHT, SENT);
     let found = place.run(peer, &cell)?.measured.answers;
     let units = u64::from(SCARCE_UNITS);
     let expected = Answers {

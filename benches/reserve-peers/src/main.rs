@@ -43,14 +43,14 @@ use clap::{Parser, Subcommand};
 
 use crate::cell::Cell;
 use crate::peer::{Peer, Place};
-use crate::plan::Plan;
-use crate::report::{Record, Records};
+use crate::plan::{CONNECTIONS_MAX, Plan, Wanted};
+use crate::report::{Holds, Record, Records};
 use crate::table::Table;
 use crate::work::Names;
 
 /// Measures reservations beside Redis and PostgreSQL.
 #[derive(Debug, Parser)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, args_override_self = true)]
 struct Arguments {
     #[command(subcommand)]
     work: Option<Work>,
@@ -72,6 +72,10 @@ struct Arguments {
     /// How often; the median is reported, with the spread [default: 3, quick 1]
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=100))]
     runs: Option<u32>,
+    /// Most connections that calls in flight are spread over; the rest is pipelined
+    #[arg(long, default_value_t = CONNECTIONS_MAX, value_name = "COUNT",
+          value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1024))]
+    connections: usize,
     /// Who takes part, several separated by commas [default: all]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "NAME")]
     peers: Vec<Peer>,
@@ -108,12 +112,13 @@ fn main() -> anyhow::Result<()> {
         doorbuster,
         names: Arc::new(Names::new()),
     };
-    let plan = Plan::new(
-        arguments.quick,
-        arguments.runs,
-        arguments.seconds,
-        arguments.cell.as_deref(),
-    );
+    let wanted = Wanted {
+        quick: arguments.quick,
+        runs: arguments.runs,
+        seconds: arguments.seconds,
+        connections_max: arguments.connections,
+    };
+    let plan = Plan::new(&wanted, arguments.cell.as_deref());
     eprintln!("preparing stores");
     place.prepare(&peers)?;
     for peer in peers.iter().copied() {
@@ -123,6 +128,21 @@ fn main() -> anyhow::Result<()> {
     let mut records = Records::default();
     for run in 1..=plan.runs {
         measure(&place, &peers, &plan, run, &mut records)?;
+    }
+    for peer in peers.iter().copied() {
+        let Some(cell) = plan.holds.filter(|cell| peer.can_do(cell)) else {
+            continue;
+        };
+        eprintln!("{peer}: {cell}");
+        let outcome = place.run(peer, &cell)?;
+        records
+            .holds
+            .extend(outcome.memory_bytes.map(|memory_bytes| Holds {
+                peer,
+                holds: outcome.measured.answers.granted,
+                memory_bytes,
+                written_bytes: outcome.written_bytes,
+            }));
     }
     if !arguments.without_redis_benchmark {
         eprintln!("redis-benchmark");

@@ -15,7 +15,7 @@ use crate::postgres::Postgres;
 use crate::process::{Server, Usage, cpu_seconds, memory_bytes};
 use crate::redis::Redis;
 use crate::shop::{self, Shop};
-use crate::work::{self, Names, Shoppers};
+use crate::work::{self, Names, Shoppers, Workload};
 use crate::{embedded, kafka, wire};
 
 /// Who takes part, and with which durability.
@@ -56,7 +56,9 @@ impl Peer {
     pub fn can_do(self, cell: &Cell) -> bool {
         match self {
             // Each update of a row in one transaction goes past all versions that the transaction made before.
-            Peer::PostgresOn | Peer::PostgresOff => cell.batch <= 1_000,
+            Peer::PostgresOn | Peer::PostgresOff => {
+                cell.batch <= 1_000 && cell.workload != Workload::Hot || cell.batch <= 100
+            }
             Peer::DoorbusterKafka | Peer::DoorbusterEmbedded => cell.per_second.is_none(),
             _ => true,
         }
@@ -114,12 +116,9 @@ pub struct Outcome {
     /// Bytes written to the device for each granted unit, from the first call until the server had stopped; none where the
     /// folder has no device of its own.
     pub written_bytes: Option<f64>,
-    /// Bytes of memory that came with each live hold, buffers included; none where there are too few to tell.
+    /// Bytes of memory that came with each live hold, buffers included; none where holds are on the disk.
     pub memory_bytes: Option<f64>,
 }
-
-/// Fewest holds of which memory is told: below, it is the buffers that are seen.
-const MEMORY_HOLDS_MIN: u64 = 200_000;
 
 /// Where everybody runs.
 #[derive(Debug)]
@@ -294,7 +293,7 @@ impl Watch {
             measured,
             stock,
             written_bytes: written_bytes.map(|bytes| bytes as f64 / granted as f64),
-            memory_bytes: (granted >= MEMORY_HOLDS_MIN && memory > 0).then(|| memory as f64 / granted as f64),
+            memory_bytes: (granted > 0 && memory > 0).then(|| memory as f64 / granted as f64),
         })
     }
 }

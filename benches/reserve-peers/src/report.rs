@@ -32,8 +32,23 @@ pub struct Records {
     pub limits: Vec<MachineLimits>,
     /// All cells.
     pub records: Vec<Record>,
+    /// Memory of live holds.
+    pub holds: Vec<Holds>,
     /// `redis-benchmark` at Redis and at doorbuster.
     pub benchmarks: Vec<Benchmark>,
+}
+
+/// Memory of live holds, looked at once.
+#[derive(Clone, Debug, Serialize)]
+pub struct Holds {
+    /// Who.
+    pub peer: Peer,
+    /// How many are live.
+    pub holds: u64,
+    /// Bytes of memory for each, buffers included.
+    pub memory_bytes: f64,
+    /// Bytes written to the device for each; none where the folder has no device of its own.
+    pub written_bytes: Option<f64>,
 }
 
 /// What is printed; in JSON the same.
@@ -54,6 +69,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What is asked of doorbuster.
     pub bars: Vec<Bar>,
+    /// Memory of live holds.
+    pub holds: Vec<Holds>,
     /// `redis-benchmark`, unmodified.
     pub redis_benchmark: Vec<Benchmark>,
 }
@@ -97,8 +114,6 @@ pub struct Row {
     pub server_cpu_seconds_per_million: Samples,
     /// Bytes written to the device for each reservation.
     pub written_bytes_per_reservation: Option<Samples>,
-    /// Bytes of memory for each live hold, buffers included.
-    pub memory_bytes_per_hold: Option<Samples>,
     /// The rate as a multiple of that of Redis with `appendfsync always` in the same run.
     pub times_redis_always: Option<Samples>,
 }
@@ -144,6 +159,7 @@ impl Records {
             },
             rows,
             bars: self.bars(),
+            holds: self.holds.clone(),
             redis_benchmark: self.benchmarks.clone(),
         }
     }
@@ -178,7 +194,6 @@ impl Records {
                 measured.server_cpu_seconds * 1e6 / measured.reservations as f64
             }),
             written_bytes_per_reservation: some(|record| record.outcome.written_bytes),
-            memory_bytes_per_hold: some(|record| record.outcome.memory_bytes),
             times_redis_always: self.ratio((peer, cell), (Peer::RedisAlways, cell)),
         }
     }

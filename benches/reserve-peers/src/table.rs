@@ -40,6 +40,7 @@ impl fmt::Display for Table<'_> {
         for workload in [Workload::Hot, Workload::Zipf] {
             self.rows(f, workload)?;
         }
+        self.holds(f)?;
         self.benchmarks(f)
     }
 }
@@ -82,7 +83,7 @@ impl Table<'_> {
         writeln!(
             f,
             "| batch x in flight | peer | a second | x Redis always | p50 us | p99 | p99.9 | p99.99 | CPU s a million, \
-             client + server | bytes written each | memory a hold |\n|---|---|---|---|---|---|---|---|---|---|---|"
+             client + server | bytes written each |\n|---|---|---|---|---|---|---|---|---|---|"
         )?;
         for row in rows {
             let shape = match &row.at_rate {
@@ -104,7 +105,7 @@ impl Table<'_> {
                 .map(|client| format!("{:.2} + ", client.median));
             writeln!(
                 f,
-                "| {shape} | {peer} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {}{:.2} | {} | {} |",
+                "| {shape} | {peer} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {}{:.2} | {} |",
                 spread(&row.per_second),
                 row.times_redis_always.as_ref().map(spread).unwrap_or_default(),
                 row.p50_us.median,
@@ -117,8 +118,23 @@ impl Table<'_> {
                     .as_ref()
                     .map(spread)
                     .unwrap_or_default(),
-                row.memory_bytes_per_hold.as_ref().map(spread).unwrap_or_default(),
             )?;
+        }
+        Ok(())
+    }
+
+    fn holds(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.holds.is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "\n## Live holds\n")?;
+        writeln!(
+            f,
+            "| peer | live holds | bytes of memory each, buffers included |\n|---|---|---|"
+        )?;
+        for holds in &self.0.holds {
+            let (live, bytes) = (thousands(holds.holds as f64), thousands(holds.memory_bytes));
+            writeln!(f, "| {} | {live} | {bytes} |", holds.peer)?;
         }
         Ok(())
     }
