@@ -132,6 +132,8 @@ impl Postgres {
             "-c",
             "fsync=on",
             "-c",
+            "max_connections=1100",
+            "-c",
             if synchronous_commit {
                 "synchronous_commit=on"
             } else {
