@@ -27,10 +27,7 @@ impl Shoppers {
             id,
             reservation: id,
             customer: format!("customer-{}", spread >> 40),
-            lines: vec![Line {
-                sku: sku((spread >> 20) % self.articles),
-                quantity: 1,
-            }],
+            lines: vec![Line::new(sku((spread >> 20) % self.articles), 1)],
             ttl_ms: 600_000,
         }
     }

@@ -25,12 +25,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     inventory.receive(Uuid::now_v7(), "console", 3)?;
     inventory.set_policy(Uuid::now_v7(), "console", Some(2))?;
 
-    let cart = || {
-        vec![Line {
-            sku: "console".to_owned(),
-            quantity: 1,
-        }]
-    };
+    let cart = || vec![Line::new("console".to_owned(), 1)];
     let reservation = Uuid::now_v7();
     println!(
         "first click:  {:?}",

@@ -8,6 +8,7 @@
 //! | layer | what it is | never names |
 //! |---|---|---|
 //! | `cli` (binary) | arguments, configuration file, output, exit codes | |
+//! | [`client`] | the client of a reservation daemon | `broker`, `log` |
 //! | [`commerce`] | the reservation engine, its stores, the load generators | `broker` internals |
 //! | [`broker`] | the network shell and the meaning of Kafka's requests | `commerce` |
 //! | [`log`] | partitions, journal, segments, recovery; synchronous | Kafka requests, shops, tokio |
@@ -29,6 +30,8 @@
 
 #[cfg(feature = "daemon")]
 pub mod broker;
+#[cfg(feature = "client")]
+pub mod client;
 #[cfg(feature = "commerce")]
 pub mod commerce;
 pub mod log;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use doorbuster::broker::{Broker, BrokerConfig, BrokerError};
+use doorbuster::commerce::doors::http::{HttpConfig, HttpDoor};
 use doorbuster::commerce::doors::resp::{RespConfig, RespDoor};
 use doorbuster::commerce::inventory::{
     COMMANDS_TOPIC, EVENTS_TOPIC, Router, Service, ServiceOptions, ServiceStopped,
@@ -32,6 +33,7 @@ pub struct Daemon {
     broker: JoinHandle<Result<(), BrokerError>>,
     stop: CancellationToken,
     address: SocketAddr,
+    http: Option<(SocketAddr, JoinHandle<()>)>,
     resp: Option<RespDoor>,
     service: Service,
     log: Log,
@@ -71,15 +73,21 @@ impl Daemon {
         let address = broker.local_addr();
         let resp = doors
             .resp
-            .map(|listen| open_resp(listen, doors.connections_max, router))
+            .map(|listen| open_resp(listen, doors.connections_max, router.clone()))
+            .transpose()?;
+        let http = doors
+            .http
+            .map(|listen| runtime.block_on(bind_http(listen, doors.connections_max, router)))
             .transpose()?;
         let stop = CancellationToken::new();
         let broker = runtime.spawn(broker.run(stop.clone()));
+        let http = http.map(|door| (door.local_addr(), runtime.spawn(door.run(stop.clone()))));
         Ok(Daemon {
             runtime,
             broker,
             stop,
             address,
+            http,
             resp,
             service,
             log,
@@ -94,7 +102,8 @@ impl Daemon {
     /// The open doors: name and address.
     pub fn doors(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
         let resp = self.resp.as_ref().map(|door| ("RESP", door.local_addr()));
-        resp.into_iter()
+        let http = self.http.as_ref().map(|(address, _)| ("HTTP", *address));
+        http.into_iter().chain(resp)
     }
 
     /// Runs `until` on the broker's threads, at most as long as the broker serves and the engine decides.
@@ -103,14 +112,17 @@ impl Daemon {
     /// When the broker or the engine stopped first.
     pub fn run_until<T>(&mut self, until: impl Future<Output = T>) -> anyhow::Result<T> {
         let broker = &mut self.broker;
-        let (service, resp) = (&self.service, self.resp.as_ref());
+        let (service, http, resp) = (&self.service, &self.http, &self.resp);
         self.runtime.block_on(async {
             tokio::select! {
                 value = until => Ok(value),
                 stopped = engine_stopped(service) => Err(stopped).context(
                     "the reservation engine stopped; commands are durable and decided after a restart",
                 ),
-                () = door_ended(resp) => anyhow::bail!("the RESP door stopped by itself"),
+                () = ended(|| {
+                    http.as_ref().is_some_and(|(_, task)| task.is_finished())
+                        || resp.as_ref().is_some_and(RespDoor::has_ended)
+                }) => anyhow::bail!("a door of the reservation engine failed"),
                 ended = broker => match ended {
                     Ok(Ok(())) => anyhow::bail!("the broker stopped by itself"),
                     Ok(Err(error)) => Err(error).context("the broker stopped"),
@@ -126,6 +138,7 @@ impl Daemon {
             runtime,
             broker,
             stop,
+            http,
             resp,
             service,
             log,
@@ -140,6 +153,11 @@ impl Daemon {
         } else {
             runtime.block_on(broker)
         };
+        if let Some((_, task)) = http
+            && let Err(error) = runtime.block_on(task)
+        {
+            tracing::error!(%error, "the HTTP door failed");
+        }
         runtime.shutdown_background();
         // First the door, so that what it took is answered; but not for ever, if the engine cannot decide.
         let mut beat = DOOR_CLOSE_MAX;
@@ -167,10 +185,23 @@ fn open_resp(listen: String, connections_max: usize, router: Router) -> anyhow::
     RespDoor::open(config, router).with_context(|| format!("opening the RESP door on {address}"))
 }
 
-/// Waits until the door no longer serves.
-async fn door_ended(door: Option<&RespDoor>) {
+async fn bind_http(listen: String, connections_max: usize, router: Router) -> anyhow::Result<HttpDoor> {
+    let defaults = HttpConfig::default();
+    let config = HttpConfig {
+        connections_max: defaults.connections_max.min(connections_max),
+        listen,
+        ..defaults
+    };
+    let address = config.listen.clone();
+    HttpDoor::bind(config, router)
+        .await
+        .with_context(|| format!("opening the HTTP door on {address}"))
+}
+
+/// Waits until something is seen to have ended.
+async fn ended(has_ended: impl Fn() -> bool) {
     let mut beat = tokio::time::interval(ENGINE_WATCH_INTERVAL);
-    while !door.is_some_and(RespDoor::has_ended) {
+    while !has_ended() {
         beat.tick().await;
     }
 }

@@ -21,8 +21,10 @@ pub enum Reply {
     Bulk(Vec<u8>),
     /// No value.
     Null,
-    /// Several values; those of a map stand in pairs.
+    /// Several values.
     Array(Vec<Reply>),
+    /// Pairs of a name and a value; only where RESP3 was asked for.
+    Map(Vec<(Reply, Reply)>),
 }
 
 /// Why bytes are not a reply.
@@ -104,7 +106,8 @@ fn parse_at(buffer: &[u8], position: usize, depth_left: usize) -> Result<Option<
             if count == -1 {
                 return Ok(Some((Reply::Null, next)));
             }
-            let count = length(count)? * if kind == b'%' { 2 } else { 1 };
+            let is_map = kind == b'%';
+            let count = length(count)? * if is_map { 2 } else { 1 };
             let depth_left = depth_left.checked_sub(1).ok_or(ReplyError::TooLarge)?;
             // Grows as elements arrive: a count on the wire allocates nothing.
             let mut elements = Vec::new();
@@ -115,7 +118,14 @@ fn parse_at(buffer: &[u8], position: usize, depth_left: usize) -> Result<Option<
                 elements.push(element);
                 next = behind;
             }
-            Ok(Some((Reply::Array(elements), next)))
+            let reply = if is_map {
+                let mut elements = elements.into_iter();
+                let pairs = std::iter::from_fn(|| Some((elements.next()?, elements.next()?)));
+                Reply::Map(pairs.collect())
+            } else {
+                Reply::Array(elements)
+            };
+            Ok(Some((reply, next)))
         }
         found => Err(ReplyError::Kind { found }),
     }
@@ -170,7 +180,7 @@ mod tests {
         );
         check(
             b"%1\r\n$1\r\na\r\n*0\r\n",
-            Reply::Array(vec![Reply::Bulk(b"a".to_vec()), Reply::Array(vec![])]),
+            Reply::Map(vec![(Reply::Bulk(b"a".to_vec()), Reply::Array(vec![]))]),
         );
     }
 

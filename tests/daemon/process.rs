@@ -100,6 +100,14 @@ impl Daemon {
         self.address.to_string()
     }
 
+    /// Where a door listens, by the name that the daemon gives it.
+    pub fn door(&mut self, name: &str) -> String {
+        let start = format!("doorbuster: {name} door opens on ");
+        let said = self.said().iter().find_map(|line| line.strip_prefix(&start));
+        said.expect("the daemon names its doors before it is ready")
+            .to_owned()
+    }
+
     /// The process id.
     pub fn pid(&self) -> u32 {
         self.child.id()

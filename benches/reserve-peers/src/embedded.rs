@@ -150,14 +150,6 @@ fn in_batches(
 }
 
 fn command(reservation: &Reservation, names: &Names) -> Command {
-    Command::Reserve {
-        id: reservation.id,
-        reservation: reservation.id,
-        customer: names.customer(reservation).to_owned(),
-        lines: vec![Line {
-            sku: names.sku(reservation).to_owned(),
-            quantity: 1,
-        }],
-        ttl_ms: HOLD_MS,
-    }
+    let line = Line::new(names.sku(reservation), 1);
+    Command::reserve(reservation.id, names.customer(reservation), vec![line], HOLD_MS)
 }

@@ -222,16 +222,8 @@ mod tests {
         let names = Names::new();
         let batch = batch_of(&[reservation], &names).unwrap();
         let record = records(&batch).unwrap().next().unwrap().unwrap();
-        let expected = Command::Reserve {
-            id: reservation.id,
-            reservation: reservation.id,
-            customer: names.customer(&reservation).to_owned(),
-            lines: vec![Line {
-                sku: names.sku(&reservation).to_owned(),
-                quantity: 1,
-            }],
-            ttl_ms: HOLD_MS,
-        };
+        let line = Line::new(names.sku(&reservation), 1);
+        let expected = Command::reserve(reservation.id, names.customer(&reservation), vec![line], HOLD_MS);
         assert_eq!(Command::from_json(record.value.unwrap()).unwrap(), expected);
     }
 }

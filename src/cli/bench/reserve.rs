@@ -163,16 +163,8 @@ fn reserve_batches(inventory: &Inventory, reservations: u64) -> anyhow::Result<L
 
 fn reserve(number: u64) -> Command {
     let reservation = Uuid::from_u128(u128::from(number) + 1_000);
-    Command::Reserve {
-        id: reservation,
-        reservation,
-        customer: format!("c{number}"),
-        lines: vec![Line {
-            sku: SKU.to_owned(),
-            quantity: 1,
-        }],
-        ttl_ms: HOLD_MS,
-    }
+    let lines = vec![Line::new(SKU, 1)];
+    Command::reserve(reservation, format!("c{number}"), lines, HOLD_MS)
 }
 
 impl Report {

@@ -117,7 +117,7 @@ impl Deal {
                 sku,
                 limit_per_customer,
                 ..
-            } => digest(&("set policy", sku, limit_per_customer)),
+            } => digest(&("set policy", sku, limit_per_customer.apply(None))),
             Command::Reserve {
                 customer,
                 lines,
@@ -127,6 +127,7 @@ impl Deal {
             Command::Extend { .. } => digest(&"extend"),
             Command::Commit { .. } => digest(&"commit"),
             Command::Release { .. } => digest(&"release"),
+            _ => 0,
         };
         Deal {
             command: command.id(),
@@ -137,10 +138,11 @@ impl Deal {
 
     fn answered(event: &Event) -> Deal {
         let content = match &event.outcome {
-            Outcome::Received { sku, quantity } => Some(digest(&("receive", sku, quantity))),
+            Outcome::Received { sku, quantity, .. } => Some(digest(&("receive", sku, quantity))),
             Outcome::PolicySet {
                 sku,
                 limit_per_customer,
+                ..
             } => Some(digest(&("set policy", sku, limit_per_customer))),
             Outcome::Reserved {
                 customer,
@@ -228,13 +230,14 @@ impl Audit {
             self.report.duplicated += 1;
         }
         match &event.outcome {
-            Outcome::Received { sku, quantity } => {
+            Outcome::Received { sku, quantity, .. } => {
                 self.take_effect(event);
                 self.article(sku).received += u64::from(*quantity);
             }
             Outcome::PolicySet {
                 sku,
                 limit_per_customer,
+                ..
             } => {
                 self.take_effect(event);
                 match limit_per_customer {
@@ -395,6 +398,7 @@ impl Audit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commerce::inventory::CartPolicy;
 
     fn id(n: u128) -> Uuid {
         Uuid::from_u128(n)
@@ -415,19 +419,18 @@ mod tests {
         Outcome::Received {
             sku: "tv".into(),
             quantity,
+            location: String::new(),
         }
     }
 
     fn reserved(quantity: u32) -> Outcome {
-        let lines = vec![Line {
-            sku: "tv".into(),
-            quantity,
-        }];
+        let lines = vec![Line::new("tv", quantity)];
         Outcome::Reserved {
             customer: "c".into(),
             lines,
             ttl_ms: 10,
             expires_at_ms: 1_010,
+            cart: None,
         }
     }
 
@@ -448,15 +451,17 @@ mod tests {
         let id = id(u128::from(offset));
         let reservation = answer.and_then(|event| event.reservation).unwrap_or(id);
         match answer.map(|event| event.outcome.clone()) {
-            Some(Outcome::Received { sku, quantity }) => Command::Receive { id, sku, quantity },
+            Some(Outcome::Received { sku, quantity, .. }) => Command::Receive {
+                id,
+                sku,
+                quantity,
+                location: String::new(),
+            },
             Some(Outcome::PolicySet {
                 sku,
                 limit_per_customer,
-            }) => Command::SetPolicy {
-                id,
-                sku,
-                limit_per_customer,
-            },
+                ..
+            }) => Command::limit(id, sku, limit_per_customer),
             Some(Outcome::Reserved {
                 customer,
                 lines,
@@ -468,6 +473,8 @@ mod tests {
                 customer,
                 lines,
                 ttl_ms,
+                policy: CartPolicy::All,
+                split: None,
             },
             Some(Outcome::Released) => Command::Release { id, reservation },
             Some(Outcome::Extended { .. }) => Command::Extend {
@@ -475,7 +482,11 @@ mod tests {
                 reservation,
                 ttl_ms: 10,
             },
-            _ => Command::Commit { id, reservation },
+            _ => Command::Commit {
+                id,
+                reservation,
+                lines: Vec::new(),
+            },
         }
     }
 
@@ -642,17 +653,8 @@ mod tests {
             unmatched(asks(1, 1, reserved(2)), Outcome::Throttled { retry_after_ms: 1 }),
             0
         );
-        let line = || Line {
-            sku: "tv".into(),
-            quantity: 1,
-        };
-        let split = Command::Reserve {
-            id: id(1),
-            reservation: id(1),
-            customer: "c".into(),
-            lines: vec![line(), line()],
-            ttl_ms: 10,
-        };
+        let line = || Line::new("tv", 1);
+        let split = Command::reserve(id(1), "c", vec![line(), line()], 10);
         assert_eq!(unmatched(split.clone(), reserved(2)), 0, "two lines count as one");
         assert_eq!(unmatched(split, reserved(1)), 1);
         let more = command(1, Some(&event(1, None, received(7))));
@@ -726,6 +728,10 @@ mod tests {
         let limit = |limit| Outcome::PolicySet {
             sku: "tv".into(),
             limit_per_customer: Some(limit),
+            low_stock: None,
+            location: String::new(),
+            safety: 0,
+            backorder_cap: 0,
         };
         let over = |events: &[Event]| {
             let report = audit(events, events.len() as u64);

@@ -48,10 +48,7 @@ fn id(n: u128) -> Uuid {
 }
 
 fn one(sku: &str, quantity: u32) -> Vec<Line> {
-    vec![Line {
-        sku: sku.into(),
-        quantity,
-    }]
+    vec![Line::new(sku, quantity)]
 }
 
 fn reserve(n: u128) -> Command {
@@ -62,6 +59,8 @@ fn reserve(n: u128) -> Command {
         customer,
         lines: one("tv", 1),
         ttl_ms: 600_000,
+        policy: CartPolicy::All,
+        split: None,
     }
 }
 
@@ -127,16 +126,7 @@ fn a_cart_is_held_whole_or_not_at_all() {
     let inventory = open(&MemoryStore::new());
     inventory.receive(id(1), "tv", 1).unwrap();
     inventory.receive(id(2), "ps5", 1).unwrap();
-    let both = vec![
-        Line {
-            sku: "tv".into(),
-            quantity: 1,
-        },
-        Line {
-            sku: "ps5".into(),
-            quantity: 2,
-        },
-    ];
+    let both = vec![Line::new("tv", 1), Line::new("ps5", 2)];
     assert_eq!(
         inventory.reserve(id(10), "ann", both, TTL).unwrap(),
         Outcome::SoldOut {
@@ -268,6 +258,7 @@ fn a_failed_log_stops_the_shard_and_every_caller_hears_it() {
         id: id(1),
         sku: "tv".into(),
         quantity: 1,
+        location: String::new(),
     });
     while store.appended() < Offset(1) {
         std::thread::yield_now();

@@ -131,7 +131,11 @@ mod tests {
     #[test]
     fn good_and_bad_records_each_have_their_place() {
         let id = Uuid::from_u128(1);
-        let command = Command::Commit { id, reservation: id };
+        let command = Command::Commit {
+            id,
+            reservation: id,
+            lines: Vec::new(),
+        };
         let json = command.to_json();
         let headers: [(&str, &[u8]); 3] = [
             ("ce_correlationid", b"order-7"),

@@ -6,7 +6,7 @@ use super::limits::{
     HOLD_TOTAL_MAX_MS, HOLD_TTL_MAX_MS, LINES_MAX, NAME_MAX_BYTES, THROTTLE_RETRY_MS, TICK_MS,
 };
 use super::reservations::Status;
-use super::{Command, Event, Field, InvalidReason, Line, Outcome, State};
+use super::{Change, Command, Event, Field, InvalidReason, Line, Outcome, State};
 
 const THROTTLED: Outcome = Outcome::Throttled {
     retry_after_ms: THROTTLE_RETRY_MS,
@@ -20,11 +20,14 @@ pub fn decide(state: &State, command: Command, now_ms: i64) -> Event {
     let at_ms = now_ms.max(state.now_ms);
     let (id, reservation) = (command.id(), command.reservation());
     let outcome = match command {
-        Command::Receive { id, sku, quantity } => receive(state, id, sku, quantity),
+        Command::Receive {
+            id, sku, quantity, ..
+        } => receive(state, id, sku, quantity),
         Command::SetPolicy {
             id,
             sku,
             limit_per_customer,
+            ..
         } => set_policy(state, id, sku, limit_per_customer),
         Command::Reserve {
             reservation,
@@ -49,6 +52,7 @@ pub fn decide(state: &State, command: Command, now_ms: i64) -> Event {
         } => extend(state, id, reservation, ttl_ms, at_ms),
         Command::Commit { reservation, .. } => commit(state, reservation, at_ms),
         Command::Release { reservation, .. } => release(state, reservation, at_ms),
+        _ => invalid(InvalidReason::Malformed),
     };
     Event {
         outcome,
@@ -86,7 +90,11 @@ fn receive(state: &State, id: Uuid, sku: String, quantity: u32) -> Outcome {
     }
     let Some(article) = state.articles.find(&sku) else {
         return if state.articles.len() < state.limits.articles {
-            Outcome::Received { sku, quantity }
+            Outcome::Received {
+                sku,
+                quantity,
+                location: String::new(),
+            }
         } else {
             THROTTLED
         };
@@ -100,10 +108,14 @@ fn receive(state: &State, id: Uuid, sku: String, quantity: u32) -> Outcome {
     {
         return invalid(InvalidReason::QuantityOverflow);
     }
-    Outcome::Received { sku, quantity }
+    Outcome::Received {
+        sku,
+        quantity,
+        location: String::new(),
+    }
 }
 
-fn set_policy(state: &State, id: Uuid, sku: String, limit_per_customer: Option<u32>) -> Outcome {
+fn set_policy(state: &State, id: Uuid, sku: String, limit_per_customer: Change<u32>) -> Outcome {
     if state.commands.contains(id) {
         return Outcome::Exists { expires_at_ms: None };
     }
@@ -113,9 +125,17 @@ fn set_policy(state: &State, id: Uuid, sku: String, limit_per_customer: Option<u
     if state.articles.find(&sku).is_none() && state.articles.len() >= state.limits.articles {
         return THROTTLED;
     }
+    let before = state
+        .articles
+        .find(&sku)
+        .and_then(|article| state.articles.stock(article).limit_per_customer);
     Outcome::PolicySet {
         sku,
-        limit_per_customer,
+        limit_per_customer: limit_per_customer.apply(before),
+        low_stock: None,
+        location: String::new(),
+        safety: 0,
+        backorder_cap: 0,
     }
 }
 
@@ -145,6 +165,7 @@ fn reserve(state: &State, reservation: Uuid, request: Request, at_ms: i64) -> Ou
         lines,
         ttl_ms,
         expires_at_ms: tick_at_or_after(at_ms.saturating_add(i64::from(ttl_ms))),
+        cart: None,
     }
 }
 

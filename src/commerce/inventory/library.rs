@@ -301,25 +301,17 @@ impl Inventory {
 
     /// Adds units to an article. `id` makes a repeat harmless.
     pub fn receive(&self, id: Uuid, sku: &str, quantity: u32) -> Result<Outcome, Stopped> {
-        self.submit_one(Command::Receive {
-            id,
-            sku: sku.to_owned(),
-            quantity,
-        })
+        self.submit_one(Command::receive(id, sku, quantity))
     }
 
-    /// Sets the selling rules of an article. `id` makes a repeat harmless.
+    /// Sets the limit per customer of an article, or takes it away. `id` makes a repeat harmless.
     pub fn set_policy(
         &self,
         id: Uuid,
         sku: &str,
         limit_per_customer: Option<u32>,
     ) -> Result<Outcome, Stopped> {
-        self.submit_one(Command::SetPolicy {
-            id,
-            sku: sku.to_owned(),
-            limit_per_customer,
-        })
+        self.submit_one(Command::limit(id, sku, limit_per_customer))
     }
 
     /// Holds a whole cart for `ttl`, or nothing of it. The reservation's id makes a repeat harmless.
@@ -330,14 +322,7 @@ impl Inventory {
         lines: Vec<Line>,
         ttl: Duration,
     ) -> Result<Outcome, Stopped> {
-        let (customer, ttl_ms) = (customer.to_owned(), milliseconds(ttl));
-        self.submit_one(Command::Reserve {
-            id: reservation,
-            reservation,
-            customer,
-            lines,
-            ttl_ms,
-        })
+        self.submit_one(Command::reserve(reservation, customer, lines, milliseconds(ttl)))
     }
 
     /// Pushes the end of a live hold out to `ttl` from now. `id` makes a repeat harmless.
@@ -351,18 +336,12 @@ impl Inventory {
 
     /// Sells the units of a live hold.
     pub fn commit(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
-        self.submit_one(Command::Commit {
-            id: reservation,
-            reservation,
-        })
+        self.submit_one(Command::commit(reservation))
     }
 
     /// Gives the units of a live hold back.
     pub fn release(&self, reservation: Uuid) -> Result<Outcome, Stopped> {
-        self.submit_one(Command::Release {
-            id: reservation,
-            reservation,
-        })
+        self.submit_one(Command::release(reservation))
     }
 
     /// The units of an article, as far as they are durable.

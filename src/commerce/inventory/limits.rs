@@ -13,6 +13,18 @@ const _: () = assert!(HOLD_TTL_MAX_MS as i64 <= HOLD_TOTAL_MAX_MS);
 /// Most lines of one cart; keeps the decision on a cart, and its event, small.
 pub const LINES_MAX: usize = 64;
 
+/// Most locations that a fixed split names.
+pub const SPLIT_LOCATIONS_MAX: usize = 16;
+
+/// Most parts of one kit.
+pub const KIT_PARTS_MAX: usize = 16;
+
+/// Longest name of a location, in bytes; shorter than others, for every line of an event may carry one.
+pub const LOCATION_MAX_BYTES: usize = 64;
+
+/// Longest reason of an adjustment, in bytes.
+pub const REASON_MAX_BYTES: usize = 256;
+
 /// Longest name of an article or a customer, in bytes.
 pub const NAME_MAX_BYTES: usize = 256;
 

@@ -71,7 +71,9 @@ impl Model {
 
     fn decide(&mut self, command: &Command, now_ms: i64) -> Outcome {
         match command {
-            Command::Receive { id, sku, quantity } => {
+            Command::Receive {
+                id, sku, quantity, ..
+            } => {
                 if self.done.contains(id) {
                     return Outcome::Exists { expires_at_ms: None };
                 }
@@ -85,12 +87,14 @@ impl Model {
                 Outcome::Received {
                     sku: sku.clone(),
                     quantity: *quantity,
+                    location: String::new(),
                 }
             }
             Command::SetPolicy {
                 id,
                 sku,
                 limit_per_customer,
+                ..
             } => {
                 if self.done.contains(id) {
                     return Outcome::Exists { expires_at_ms: None };
@@ -98,12 +102,17 @@ impl Model {
                 self.done.insert(*id);
                 self.received.entry(sku.clone()).or_default();
                 match limit_per_customer {
-                    Some(limit) => self.limits.insert(sku.clone(), *limit),
-                    None => self.limits.remove(sku),
-                };
+                    Change::Set(limit) => drop(self.limits.insert(sku.clone(), *limit)),
+                    Change::Clear => drop(self.limits.remove(sku)),
+                    Change::Keep => {}
+                }
                 Outcome::PolicySet {
                     sku: sku.clone(),
-                    limit_per_customer: *limit_per_customer,
+                    limit_per_customer: self.limits.get(sku).copied(),
+                    low_stock: None,
+                    location: String::new(),
+                    safety: 0,
+                    backorder_cap: 0,
                 }
             }
             Command::Reserve {
@@ -152,6 +161,9 @@ impl Model {
             Command::Release { reservation, .. } => {
                 self.finish(*reservation, CartStatus::Released, Outcome::Released)
             }
+            _ => Outcome::Invalid {
+                reason: InvalidReason::Malformed,
+            },
         }
     }
 
@@ -219,6 +231,7 @@ impl Model {
             .map(|sku| Line {
                 sku: sku.clone(),
                 quantity: units[sku] as u32,
+                location: String::new(),
             })
             .collect();
         let customer = customer.to_owned();
@@ -236,6 +249,7 @@ impl Model {
             lines: merged,
             ttl_ms,
             expires_at_ms,
+            cart: None,
         })
     }
 
@@ -308,11 +322,15 @@ fn skus() -> impl Strategy<Value = String> {
 
 fn carts() -> impl Strategy<Value = Vec<Line>> {
     let quantity = prop_oneof![8 => 1..4u32, 1 => Just(0), 1 => Just(u32::MAX)];
-    let line = (skus(), quantity).prop_map(|(sku, quantity)| Line { sku, quantity });
+    let line = (skus(), quantity).prop_map(|(sku, quantity)| Line {
+        sku,
+        quantity,
+        location: String::new(),
+    });
     prop_oneof![
         20 => prop::collection::vec(line, 0..4),
-        1 => Just(vec![Line { sku: "tv".into(), quantity: 1 }; LINES_MAX]),
-        1 => Just(vec![Line { sku: "tv".into(), quantity: 1 }; LINES_MAX + 1]),
+        1 => Just(vec![Line { sku: "tv".into(), quantity: 1, location: String::new() }; LINES_MAX]),
+        1 => Just(vec![Line { sku: "tv".into(), quantity: 1, location: String::new() }; LINES_MAX + 1]),
     ]
 }
 
@@ -329,9 +347,9 @@ fn commands() -> impl Strategy<Value = Command> {
     let quantity = prop_oneof![8 => 1..6u32, 1 => Just(0), 1 => Just(200)];
     prop_oneof![
         2 => (ids(6), skus(), quantity)
-            .prop_map(|(id, sku, quantity)| Command::Receive { id, sku, quantity }),
+            .prop_map(|(id, sku, quantity)| Command::Receive { id, sku, quantity, location: String::new() }),
         1 => (ids(6), skus(), prop::option::of(0..4u32)).prop_map(|(id, sku, limit_per_customer)| {
-            Command::SetPolicy { id, sku, limit_per_customer }
+            Command::limit(id, sku, limit_per_customer)
         }),
         8 => (ids(9), prop::sample::select(&CUSTOMERS[..]), carts(), ttls()).prop_map(
             |(reservation, customer, lines, ttl_ms)| Command::Reserve {
@@ -339,12 +357,11 @@ fn commands() -> impl Strategy<Value = Command> {
                 reservation,
                 customer: customer.to_owned(),
                 lines,
-                ttl_ms
-            }
+                ttl_ms, policy: CartPolicy::All, split: None }
         ),
         2 => (ids(12), ids(9), ttls())
             .prop_map(|(id, reservation, ttl_ms)| Command::Extend { id, reservation, ttl_ms }),
-        2 => (ids(99), ids(9)).prop_map(|(id, reservation)| Command::Commit { id, reservation }),
+        2 => (ids(99), ids(9)).prop_map(|(id, reservation)| Command::Commit { id, reservation, lines: Vec::new() }),
         2 => (ids(99), ids(9)).prop_map(|(id, reservation)| Command::Release { id, reservation }),
     ]
 }
@@ -454,6 +471,7 @@ fn reserve(n: u128, lines: &[(&str, u32)], ttl_ms: u32) -> Command {
     let lines = lines.iter().map(|(sku, quantity)| Line {
         sku: (*sku).into(),
         quantity: *quantity,
+        location: String::new(),
     });
     let (id, customer) = (Uuid::from_u128(n), "ann".to_owned());
     Command::Reserve {
@@ -462,6 +480,8 @@ fn reserve(n: u128, lines: &[(&str, u32)], ttl_ms: u32) -> Command {
         customer,
         lines: lines.collect(),
         ttl_ms,
+        policy: CartPolicy::All,
+        split: None,
     }
 }
 
@@ -470,6 +490,7 @@ fn receive(n: u128, sku: &str, quantity: u32) -> Command {
         id: Uuid::from_u128(n),
         sku: sku.into(),
         quantity,
+        location: String::new(),
     }
 }
 
@@ -549,6 +570,7 @@ fn stock_returns_at_the_tick_and_a_due_hold_is_over_before_its_expiry_is_logged(
     let commit = Command::Commit {
         id: hold,
         reservation: hold,
+        lines: Vec::new(),
     };
     assert_eq!(state.due(1_019, 9), vec![]);
     assert_eq!(decide(&state, commit.clone(), 1_019).outcome, Outcome::Committed);
@@ -627,7 +649,11 @@ fn full_tables_throttle_and_forget_nothing() {
             Command::SetPolicy {
                 id: Uuid::from_u128(3),
                 sku: "phone".into(),
-                limit_per_customer: None,
+                limit_per_customer: Change::Clear,
+                low_stock: Change::Keep,
+                location: String::new(),
+                safety: None,
+                backorder_cap: None,
             },
             reserve(10, &[("tv", 1)], 50),
             reserve(11, &[("tv", 1)], 50),
@@ -656,7 +682,11 @@ fn a_full_table_of_totals_throttles_limited_articles_only() {
     let policy = Command::SetPolicy {
         id: Uuid::from_u128(3),
         sku: "tv".into(),
-        limit_per_customer: Some(9),
+        limit_per_customer: Change::Set(9),
+        low_stock: Change::Keep,
+        location: String::new(),
+        safety: None,
+        backorder_cap: None,
     };
     let limits = Limits {
         customer_totals: LINES_MAX,
@@ -708,7 +738,8 @@ fn the_window_forgets_the_oldest_ended_ids() {
         outcomes[2],
         Outcome::Received {
             sku: "tv".into(),
-            quantity: 1
+            quantity: 1,
+            location: String::new()
         },
         "id 1 was forgotten"
     );
@@ -744,9 +775,11 @@ fn events_that_cannot_follow_are_told() {
         lines: vec![Line {
             sku: sku.into(),
             quantity,
+            location: String::new(),
         }],
         ttl_ms: 50,
         expires_at_ms: 1_050,
+        cart: None,
     };
     let other = Uuid::from_u128(11);
     for (event, misfit) in [

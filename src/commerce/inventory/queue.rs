@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::answer::Sender;
 use super::shard::{StopCause, Stopped};
-use super::{Command, CommandRecord, Outcome, ReservationView, StockView};
+use super::{Command, CommandRecord, Line, Outcome, ReservationView, Split, StockView};
 
 /// Most commands that wait for a decision. 131,072: at 500,000 a second the last waits a quarter of a second,
 /// and with about 250 bytes each they take 33 MB. Larger commands count for several.
@@ -81,14 +81,55 @@ impl Request {
 /// The share of the queue that a command takes: 1, and more for what it keeps on the heap.
 fn weight_of(command: &Command) -> usize {
     let size_bytes = match command {
-        Command::Receive { sku, .. } | Command::SetPolicy { sku, .. } => sku.len(),
-        Command::Reserve { customer, lines, .. } => {
-            let names: usize = lines.iter().map(|line| line.sku.len()).sum();
-            customer.len() + names + size_of_val(&lines[..])
+        Command::Receive { sku, location, .. }
+        | Command::Announce { sku, location, .. }
+        | Command::Return { sku, location, .. }
+        | Command::SetPolicy { sku, location, .. }
+        | Command::Ship { sku, location, .. } => sku.len() + location.len(),
+        Command::Adjust {
+            sku,
+            location,
+            reason,
+            ..
+        } => sku.len() + location.len() + reason.len(),
+        Command::Transfer { sku, from, to, .. } => sku.len() + from.len() + to.len(),
+        Command::CancelAllocated {
+            sku,
+            location,
+            customer,
+            ..
+        } => sku.len() + location.len() + customer.as_ref().map_or(0, String::len),
+        Command::OpenSale { sku, .. } | Command::CloseSale { sku, .. } => sku.len(),
+        Command::SetLocation { location, .. } => location.len(),
+        Command::DefineKit { sku, parts, .. } => {
+            let names: usize = parts.iter().map(|part| part.sku.len()).sum();
+            sku.len() + names + size_of_val(&parts[..])
         }
-        Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => 0,
+        Command::Reserve {
+            customer,
+            lines,
+            split,
+            ..
+        } => customer.len() + size_of_lines(lines) + split.as_deref().map_or(0, size_of_split),
+        Command::Commit { lines, .. } => size_of_lines(lines),
+        Command::JoinWaitlist { customer, sku, .. } => customer.len() + sku.len(),
+        Command::Extend { .. } | Command::Release { .. } | Command::LeaveWaitlist { .. } => 0,
     };
     1 + size_bytes / COUNTED_SIZE_BYTES
+}
+
+fn size_of_lines(lines: &[Line]) -> usize {
+    let names = lines.iter().map(|line| line.sku.len() + line.location.len());
+    names.sum::<usize>() + size_of_val(lines)
+}
+
+fn size_of_split(split: &Split) -> usize {
+    match split {
+        Split::Fixed { locations } => {
+            locations.iter().map(String::len).sum::<usize>() + size_of_val(&locations[..])
+        }
+        Split::Nearest { .. } | Split::MostStock => size_of::<Split>(),
+    }
 }
 
 /// Why a request was not queued; if there was no room, the request comes back.
@@ -243,7 +284,7 @@ fn put(mut content: MutexGuard<'_, Content>, request: Request, weight: usize) ->
 #[cfg(test)]
 mod tests {
     use super::super::answer::Answer;
-    use super::super::{InvalidReason, Line, Trace};
+    use super::super::{InvalidReason, Trace};
     use super::*;
 
     fn topic(commands: Vec<Result<Command, InvalidReason>>) -> Request {
@@ -258,17 +299,8 @@ mod tests {
     }
 
     fn cart(lines: usize, name_size_bytes: usize) -> Command {
-        let line = || Line {
-            sku: "s".repeat(name_size_bytes),
-            quantity: 1,
-        };
-        Command::Reserve {
-            id: Uuid::nil(),
-            reservation: Uuid::nil(),
-            customer: "c".to_owned(),
-            lines: (0..lines).map(|_| line()).collect(),
-            ttl_ms: 1,
-        }
+        let line = || Line::new("s".repeat(name_size_bytes), 1);
+        Command::reserve(Uuid::nil(), "c", (0..lines).map(|_| line()).collect(), 1)
     }
 
     #[test]

@@ -157,10 +157,7 @@ pub(super) fn ended_code(status: Status) -> u8 {
         Status::Committed => 0,
         Status::Released => 1,
         Status::Expired => 2,
-        Status::Refused(FailureReason::SoldOut) => 3,
-        Status::Refused(FailureReason::CustomerLimit) => 4,
-        Status::Refused(FailureReason::UnknownSku) => 5,
-        Status::Refused(FailureReason::Invalid) => 6,
+        Status::Refused(reason) => 3 + reason as u8,
     }
 }
 
@@ -170,11 +167,7 @@ pub(super) fn ended_status(code: u8) -> Option<Status> {
         0 => Status::Committed,
         1 => Status::Released,
         2 => Status::Expired,
-        3 => Status::Refused(FailureReason::SoldOut),
-        4 => Status::Refused(FailureReason::CustomerLimit),
-        5 => Status::Refused(FailureReason::UnknownSku),
-        6 => Status::Refused(FailureReason::Invalid),
-        _ => return None,
+        _ => Status::Refused(*FailureReason::ALL.get(usize::from(code) - 3)?),
     })
 }
 
@@ -184,11 +177,11 @@ mod tests {
 
     #[test]
     fn every_status_survives_packing() {
-        let ended = (0..7).map(|code| ended_status(code).unwrap());
+        let ended = (0..10).map(|code| ended_status(code).unwrap());
         for status in ended.chain([Status::Held(0), Status::Held(ENDED - 1)]) {
             assert_eq!(unpack(pack(status)), status);
         }
-        assert_eq!(ended_status(7), None);
+        assert_eq!(ended_status(10), None);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, ready};
 
 use uuid::Uuid;
 
-use super::{Answer, Command, Inventory, Line, Outcome, ReservationView, StockView, Stopped};
+use super::{Answer, Command, Inventory, Outcome, ReservationView, StockView, Stopped};
 
 /// Ends the group in an article's name: `tv/55` and `tv/65` are decided by one shard, so that a cart can hold both.
 /// A name without it is a group of its own.
@@ -20,7 +20,7 @@ pub const GROUP_SEPARATOR: char = '/';
 /// Why a command reached no shard.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unroutable {
-    /// A cart whose articles are decided by different shards.
+    /// A cart, or a kit, whose articles are decided by different shards.
     #[error(
         "articles {first:?} and {second:?} are decided by different shards; give articles that share a cart a \
          common group, the part of the name before {GROUP_SEPARATOR:?}"
@@ -146,27 +146,42 @@ impl Router {
 
     fn place(&self, command: &Command) -> Result<Place, Unroutable> {
         match command {
-            Command::Receive { sku, .. } | Command::SetPolicy { sku, .. } => {
-                Ok(Place::Shard(self.shard_of(sku)))
+            Command::Receive { sku, .. }
+            | Command::Announce { sku, .. }
+            | Command::Adjust { sku, .. }
+            | Command::Transfer { sku, .. }
+            | Command::Return { sku, .. }
+            | Command::SetPolicy { sku, .. }
+            | Command::OpenSale { sku, .. }
+            | Command::CloseSale { sku, .. }
+            | Command::Ship { sku, .. }
+            | Command::CancelAllocated { sku, .. }
+            | Command::JoinWaitlist { sku, .. } => Ok(Place::Shard(self.shard_of(sku))),
+            Command::Reserve { lines, .. } => self.place_together(lines.iter().map(|line| &*line.sku)),
+            Command::DefineKit { sku, parts, .. } => {
+                let parts = parts.iter().map(|part| &*part.sku);
+                self.place_together(std::iter::once(&**sku).chain(parts))
             }
-            Command::Reserve { lines, .. } => self.place_cart(lines),
-            Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => {
-                Ok(Place::EveryShard)
-            }
+            // Locations are known to every shard.
+            Command::SetLocation { .. }
+            | Command::Extend { .. }
+            | Command::Commit { .. }
+            | Command::Release { .. }
+            | Command::LeaveWaitlist { .. } => Ok(Place::EveryShard),
         }
     }
 
-    fn place_cart(&self, lines: &[Line]) -> Result<Place, Unroutable> {
-        let Some((first, rest)) = lines.split_first() else {
+    fn place_together<'a>(&self, mut skus: impl Iterator<Item = &'a str>) -> Result<Place, Unroutable> {
+        let Some(first) = skus.next() else {
             // Refused wherever it goes; the refusal is remembered there.
             return Ok(Place::Shard(0));
         };
-        let shard = self.shard_of(&first.sku);
-        match rest.iter().find(|line| self.shard_of(&line.sku) != shard) {
+        let shard = self.shard_of(first);
+        match skus.find(|sku| self.shard_of(sku) != shard) {
             None => Ok(Place::Shard(shard)),
-            Some(other) => Err(Unroutable::CartAcrossShards {
-                first: first.sku.clone(),
-                second: other.sku.clone(),
+            Some(second) => Err(Unroutable::CartAcrossShards {
+                first: first.to_owned(),
+                second: second.to_owned(),
             }),
         }
     }
@@ -300,7 +315,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::commerce::inventory::InventoryOptions;
+    use crate::commerce::inventory::{InventoryOptions, Line};
     use crate::commerce::store::MemoryStore;
 
     #[test]
@@ -335,34 +350,16 @@ mod tests {
     }
 
     fn receive(n: u128, sku: &str) -> Command {
-        Command::Receive {
-            id: Uuid::from_u128(n),
-            sku: sku.into(),
-            quantity: 5,
-        }
+        Command::receive(Uuid::from_u128(n), sku, 5)
     }
 
     fn reserve(n: u128, skus: &[&str]) -> Command {
-        Command::Reserve {
-            id: Uuid::from_u128(n),
-            reservation: Uuid::from_u128(n),
-            customer: "c".into(),
-            lines: skus
-                .iter()
-                .map(|&sku| Line {
-                    sku: sku.into(),
-                    quantity: 1,
-                })
-                .collect(),
-            ttl_ms: 60_000,
-        }
+        let lines = skus.iter().map(|&sku| Line::new(sku, 1)).collect();
+        Command::reserve(Uuid::from_u128(n), "c", lines, 60_000)
     }
 
     fn commit(n: u128) -> Command {
-        Command::Commit {
-            id: Uuid::from_u128(n),
-            reservation: Uuid::from_u128(n),
-        }
+        Command::commit(Uuid::from_u128(n))
     }
 
     #[test]

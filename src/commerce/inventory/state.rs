@@ -201,10 +201,11 @@ impl State {
             self.next_command_offset = self.next_command_offset.max(offset.saturating_add(1));
         }
         match &event.outcome {
-            Outcome::Received { sku, quantity } => self.receive(event, sku, *quantity)?,
+            Outcome::Received { sku, quantity, .. } => self.receive(event, sku, *quantity)?,
             Outcome::PolicySet {
                 sku,
                 limit_per_customer,
+                ..
             } => {
                 let article = self.articles.find_or_create(sku);
                 self.articles.stock_mut(article).limit_per_customer = *limit_per_customer;
@@ -215,6 +216,7 @@ impl State {
                 lines,
                 ttl_ms,
                 expires_at_ms,
+                ..
             } => {
                 self.reserve(event, customer, lines, *ttl_ms, *expires_at_ms)?;
             }
@@ -238,6 +240,7 @@ impl State {
             | Outcome::Expired
             | Outcome::UnknownReservation
             | Outcome::Throttled { .. } => {}
+            _ => {}
         }
         let oldest_ms = self.now_ms.saturating_sub(self.limits.remembered_ms);
         self.reservations.forget(self.limits.remembered, oldest_ms);
@@ -377,10 +380,11 @@ impl State {
 
     fn held_view(&self, index: HoldIndex) -> ReservationView {
         let hold = self.holds.get(index);
-        let lines = hold.lines.as_slice().iter().map(|line| Line {
-            sku: self.articles.sku(line.article).to_owned(),
-            quantity: line.quantity,
-        });
+        let lines = hold
+            .lines
+            .as_slice()
+            .iter()
+            .map(|line| Line::new(self.articles.sku(line.article).to_owned(), line.quantity));
         ReservationView::Held {
             customer: self.totals.customer(hold.customer).to_owned(),
             lines: lines.collect(),

@@ -56,10 +56,12 @@ fn command(n: u64) -> Command {
             id: id(n),
             sku: sku(),
             quantity: 3,
+            location: String::new(),
         },
         6 => Command::Commit {
             id: id(n),
             reservation: id(n - 3),
+            lines: Vec::new(),
         },
         7 => Command::Release {
             id: id(n),
@@ -69,11 +71,10 @@ fn command(n: u64) -> Command {
             id: id(n),
             reservation: id(n),
             customer: format!("customer-{}", n % 5),
-            lines: vec![Line {
-                sku: sku(),
-                quantity: 1 + (n % 2) as u32,
-            }],
+            lines: vec![Line::new(sku(), 1 + (n % 2) as u32)],
             ttl_ms: 600_000,
+            policy: CartPolicy::All,
+            split: None,
         },
     }
 }
@@ -157,6 +158,7 @@ fn records_that_are_no_commands_are_answered_and_stop_nothing() {
     let received = Outcome::Received {
         sku: "sku-0".into(),
         quantity: 3,
+        location: String::new(),
     };
     assert_eq!(
         outcomes,

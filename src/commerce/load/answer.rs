@@ -44,6 +44,8 @@ pub enum AnswerKind {
     Throttled,
     /// A hold ended by itself; answers no command.
     ReservationExpired,
+    /// What no command of the generator can come to.
+    Other,
 }
 
 impl AnswerKind {
@@ -69,6 +71,7 @@ impl AnswerKind {
             Outcome::Invalid { .. } => AnswerKind::Invalid,
             Outcome::Throttled { .. } => AnswerKind::Throttled,
             Outcome::ReservationExpired => AnswerKind::ReservationExpired,
+            _ => AnswerKind::Other,
         }
     }
 
@@ -94,6 +97,7 @@ impl AnswerKind {
             AnswerKind::Invalid => "invalid",
             AnswerKind::Throttled => "throttled",
             AnswerKind::ReservationExpired => "reservation_expired",
+            AnswerKind::Other => "other",
         }
     }
 }

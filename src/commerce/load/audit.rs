@@ -145,7 +145,7 @@ impl Purpose {
         match command {
             Command::Receive { .. } | Command::SetPolicy { .. } => Purpose::Stocking,
             Command::Reserve { .. } => Purpose::Attempt,
-            Command::Extend { .. } | Command::Commit { .. } | Command::Release { .. } => Purpose::FollowUp,
+            _ => Purpose::FollowUp,
         }
     }
 }
@@ -258,7 +258,7 @@ impl Recount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commerce::inventory::{Line, Outcome};
+    use crate::commerce::inventory::{CartPolicy, Line, Outcome};
     use crate::commerce::load::catalogue::{Article, Catalogue};
 
     const UNITS: u32 = 3;
@@ -301,28 +301,27 @@ mod tests {
                 run().reservation(step(shopper, 0)),
             );
             let command = match &outcome {
-                Outcome::Received { sku, quantity } => Command::Receive {
+                Outcome::Received { sku, quantity, .. } => Command::Receive {
                     id,
                     sku: sku.clone(),
                     quantity: *quantity,
+                    location: String::new(),
                 },
                 Outcome::PolicySet {
                     sku,
                     limit_per_customer,
-                } => Command::SetPolicy {
-                    id,
-                    sku: sku.clone(),
-                    limit_per_customer: *limit_per_customer,
-                },
+                    ..
+                } => Command::limit(id, sku, *limit_per_customer),
                 Outcome::Released => Command::Release { id, reservation },
-                _ if number >= FOLLOW_UP => Command::Commit { id, reservation },
+                _ if number >= FOLLOW_UP => Command::Commit {
+                    id,
+                    reservation,
+                    lines: Vec::new(),
+                },
                 outcome => {
                     let lines = match outcome {
                         Outcome::Reserved { lines, .. } => lines.clone(),
-                        _ => vec![Line {
-                            sku: sku(),
-                            quantity: 1,
-                        }],
+                        _ => vec![Line::new(sku(), 1)],
                     };
                     Command::Reserve {
                         id,
@@ -330,6 +329,8 @@ mod tests {
                         customer: "c".to_owned(),
                         lines,
                         ttl_ms: 1,
+                        policy: CartPolicy::All,
+                        split: None,
                     }
                 }
             };
@@ -352,7 +353,7 @@ mod tests {
         }
 
         fn reserved(&mut self, shopper: u32, quantity: u32) {
-            let lines = vec![Line { sku: sku(), quantity }];
+            let lines = vec![Line::new(sku(), quantity)];
             let customer = "c".to_owned();
             self.say(
                 shopper,
@@ -362,6 +363,7 @@ mod tests {
                     lines,
                     ttl_ms: 1,
                     expires_at_ms: if shopper == ABANDONER { 1 } else { 2 },
+                    cart: None,
                 },
             );
         }
@@ -401,6 +403,7 @@ mod tests {
             Outcome::Received {
                 sku: sku(),
                 quantity: UNITS,
+                location: String::new(),
             },
         );
         history.reserved(1, 2);
@@ -541,6 +544,7 @@ mod tests {
         let received = Outcome::Received {
             sku: sku(),
             quantity: UNITS,
+            location: String::new(),
         };
         history.say(u32::MAX, 0, received);
         let refused = Outcome::Throttled { retry_after_ms: 1 };
@@ -569,10 +573,15 @@ mod tests {
             Outcome::Received {
                 sku: sku(),
                 quantity: UNITS,
+                location: String::new(),
             },
             Outcome::PolicySet {
                 sku: sku(),
                 limit_per_customer: Some(1),
+                low_stock: None,
+                location: String::new(),
+                safety: 0,
+                backorder_cap: 0,
             },
         ] {
             let number = history.commands.len() as u16;

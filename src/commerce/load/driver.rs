@@ -151,25 +151,14 @@ impl Driver {
             let sku = self.catalogue.sku(article).to_owned();
             let step = staff_step(article, 0);
             let id = self.run.command(step);
-            commands.push((
-                step,
-                Command::Receive {
-                    id,
-                    sku,
-                    quantity: self.catalogue.units(),
-                },
-            ));
+            commands.push((step, Command::receive(id, sku, self.catalogue.units())));
         }
         let step = staff_step(Article::DOORBUSTER, 1);
         let sku = self.catalogue.sku(Article::DOORBUSTER).to_owned();
         let limit_per_customer = Some(LIMIT_PER_CUSTOMER);
         commands.push((
             step,
-            Command::SetPolicy {
-                id: self.run.command(step),
-                sku,
-                limit_per_customer,
-            },
+            Command::limit(self.run.command(step), sku, limit_per_customer),
         ));
         for (step, command) in commands {
             if let Some(room) = self.sender.room() {

@@ -68,9 +68,11 @@ impl Planter {
             lines: vec![Line {
                 sku,
                 quantity: catalogue.units() + 1,
+                location: String::new(),
             }],
             ttl_ms: 1,
             expires_at_ms: self.newest_ms,
+            cart: None,
         };
         Some(Event {
             outcome,

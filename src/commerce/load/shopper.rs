@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use super::catalogue::{Article, Catalogue};
 use super::ids::{RunId, StepId};
-use crate::commerce::inventory::{Command, Line};
+use crate::commerce::inventory::{CartPolicy, Command, Line};
 
 /// Shares of the population in percent; the rest are plain buyers.
 const DOUBLE_CLICKERS_PERCENT: u32 = 20;
@@ -186,13 +186,16 @@ impl Crowd {
         let id = self.run.command(step.id);
         let reservation: Uuid = self.run.reservation(step.reservation);
         match step.deed {
-            Deed::Pay => Command::Commit { id, reservation },
+            Deed::Pay => Command::Commit {
+                id,
+                reservation,
+                lines: Vec::new(),
+            },
             Deed::GiveBack => Command::Release { id, reservation },
             Deed::Reserve => {
                 let shopper = self.shopper(step.id.shopper);
-                let line = |(article, quantity): &(Article, u32)| Line {
-                    sku: self.catalogue.sku(*article).to_owned(),
-                    quantity: *quantity,
+                let line = |(article, quantity): &(Article, u32)| {
+                    Line::new(self.catalogue.sku(*article).to_owned(), *quantity)
                 };
                 Command::Reserve {
                     id,
@@ -200,6 +203,8 @@ impl Crowd {
                     customer: format!("shopper-{}-{}", shopper.number, self.run.name()),
                     lines: shopper.cart.iter().map(line).collect(),
                     ttl_ms: u32::try_from(self.hold_time.as_millis()).unwrap_or(u32::MAX),
+                    policy: CartPolicy::All,
+                    split: None,
                 }
             }
         }

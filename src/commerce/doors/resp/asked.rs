@@ -70,18 +70,12 @@ pub(super) fn understand<'a>(
         b"RESERVE" => reserve(arguments),
         b"COMMIT" => {
             let [reservation] = exactly(arguments, "commit")?;
-            let reservation = id_of(reservation)?;
-            let id = reservation;
-            Ok(Asked::Command(Command::Commit { id, reservation }, Form::Commit))
+            Ok(Asked::Command(Command::commit(id_of(reservation)?), Form::Commit))
         }
         b"RELEASE" => {
             let [reservation] = exactly(arguments, "release")?;
             let reservation = id_of(reservation)?;
-            let id = reservation;
-            Ok(Asked::Command(
-                Command::Release { id, reservation },
-                Form::Release,
-            ))
+            Ok(Asked::Command(Command::release(reservation), Form::Release))
         }
         b"EXTEND" => {
             let ([reservation, ttl_ms], id) = with_id(arguments, "extend")?;
@@ -94,11 +88,7 @@ pub(super) fn understand<'a>(
         }
         b"RECEIVE" => {
             let ([sku, quantity], id) = with_id(arguments, "receive")?;
-            let command = Command::Receive {
-                id,
-                sku: text(sku, "sku")?,
-                quantity: number(quantity, "quantity")?,
-            };
+            let command = Command::receive(id, text(sku, "sku")?, number(quantity, "quantity")?);
             Ok(Asked::Command(command, Form::Other))
         }
         b"SUBMIT" => {
@@ -137,18 +127,9 @@ fn reserve<'a>(mut arguments: impl ExactSizeIterator<Item = &'a [u8]>) -> Result
     let ttl_ms = number(next(), "ttl_ms")?;
     let mut lines = Vec::with_capacity(arguments.len() / 2);
     while let (Some(sku), Some(quantity)) = (arguments.next(), arguments.next()) {
-        lines.push(Line {
-            sku: text(sku, "sku")?,
-            quantity: number(quantity, "quantity")?,
-        });
+        lines.push(Line::new(text(sku, "sku")?, number(quantity, "quantity")?));
     }
-    let command = Command::Reserve {
-        id: reservation,
-        reservation,
-        customer,
-        lines,
-        ttl_ms,
-    };
+    let command = Command::reserve(reservation, customer, lines, ttl_ms);
     Ok(Asked::Command(command, Form::Other))
 }
 
@@ -210,37 +191,19 @@ mod tests {
     #[test]
     fn every_command_of_the_engine() {
         let reservation = id_of(b"r-1").unwrap();
-        let cart = Command::Reserve {
-            id: reservation,
-            reservation,
-            customer: "ann".into(),
-            lines: vec![
-                Line {
-                    sku: "tv".into(),
-                    quantity: 1,
-                },
-                Line {
-                    sku: "ps5".into(),
-                    quantity: 2,
-                },
-            ],
-            ttl_ms: 900,
-        };
+        let lines = vec![Line::new("tv", 1), Line::new("ps5", 2)];
+        let cart = Command::reserve(reservation, "ann", lines, 900);
         assert_eq!(
             ask("reserve r-1 ann 900 tv 1 ps5 2"),
             Ok(Asked::Command(cart, Form::Other))
         );
-        let id = reservation;
         assert_eq!(
             ask("Commit r-1"),
-            Ok(Asked::Command(Command::Commit { id, reservation }, Form::Commit))
+            Ok(Asked::Command(Command::commit(reservation), Form::Commit))
         );
         assert_eq!(
             ask("RELEASE r-1"),
-            Ok(Asked::Command(
-                Command::Release { id, reservation },
-                Form::Release
-            ))
+            Ok(Asked::Command(Command::release(reservation), Form::Release))
         );
         let id = id_of(b"c-9").unwrap();
         let extend = Command::Extend {
@@ -252,11 +215,7 @@ mod tests {
             ask("EXTEND r-1 7 c-9"),
             Ok(Asked::Command(extend.clone(), Form::Other))
         );
-        let receive = Command::Receive {
-            id,
-            sku: "tv".into(),
-            quantity: 4_294_967_295,
-        };
+        let receive = Command::receive(id, "tv", u32::MAX);
         assert_eq!(
             ask("RECEIVE tv 4294967295 c-9"),
             Ok(Asked::Command(receive, Form::Other))

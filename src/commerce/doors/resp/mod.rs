@@ -22,7 +22,8 @@
 //! - **Done** is a status such as `+COMMITTED`, or an array of a status and what comes with it, such as
 //!   `*2 +RESERVED :1764000600000`. What the engine grants beyond the table comes as a status and a JSON object.
 //! - **Refused** is an error: a code, which is the `type` of the outcome's JSON in capitals, and its fields, such as
-//!   `-SOLD_OUT sku=tv-55 available=0`. A text with other characters than `A-Za-z0-9._:/@-` stands as JSON.
+//!   `-SOLD_OUT sku=tv-55 available=0`. A text stands as JSON if it does not begin with a letter or has other
+//!   characters than `A-Za-z0-9._:/@-`.
 //! - A command that is none (`ERR`) changes nothing. What is not RESP ends the connection.
 //!
 //! Replies come in the order of the commands and only when what they say is durable; a client may send on before it

@@ -97,9 +97,10 @@ fn push_field(text: &mut Vec<u8>, name: &str, value: &Value) {
     };
 }
 
+/// Whether a text stands as it is: nobody takes it for a number, and it has no end of its own.
 fn is_plain(text: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._:/@-".contains(&byte);
-    !text.is_empty() && text.bytes().all(plain)
+    text.starts_with(|first: char| first.is_ascii_alphabetic()) && text.bytes().all(plain)
 }
 
 fn write_error(reply: &mut Vec<u8>, text: &[u8]) {
@@ -140,7 +141,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::commerce::inventory::{FailureReason, Field, InvalidReason};
+    use crate::commerce::inventory::{FailureReason, Field, InvalidReason, Line};
 
     #[track_caller]
     fn check(outcome: Outcome, form: Form, expected: &str) {
@@ -156,6 +157,7 @@ mod tests {
             lines: vec![],
             ttl_ms: 1,
             expires_at_ms: 1_000,
+            cart: None,
         };
         check(reserved, Form::Other, "*2\r\n+RESERVED\r\n:1000\r\n");
         let exists = |expires_at_ms| Outcome::Exists { expires_at_ms };
@@ -166,20 +168,23 @@ mod tests {
             Form::Other,
             "*2\r\n+EXTENDED\r\n:7\r\n",
         );
-        let (sku, quantity) = ("tv".to_owned(), 1);
-        check(Outcome::Received { sku, quantity }, Form::Other, "+RECEIVED\r\n");
+        let received = Outcome::Received {
+            sku: "tv".into(),
+            quantity: 1,
+            location: String::new(),
+        };
+        check(received, Form::Other, "+RECEIVED\r\n");
         check(Outcome::Committed, Form::Commit, "+COMMITTED\r\n");
         check(Outcome::Released, Form::Release, "+RELEASED\r\n");
         check(Outcome::AlreadyCommitted, Form::Commit, "+ALREADY_COMMITTED\r\n");
         check(Outcome::AlreadyReleased, Form::Release, "+ALREADY_RELEASED\r\n");
-        let policy = Outcome::PolicySet {
-            sku: "tv".into(),
-            limit_per_customer: Some(2),
+        let part = Outcome::CommittedPart {
+            lines: vec![Line::new("tv", 1)],
         };
         check(
-            policy,
+            part,
             Form::Other,
-            "*2\r\n+POLICY_SET\r\n$35\r\n{\"limit_per_customer\":2,\"sku\":\"tv\"}\r\n",
+            "*2\r\n+COMMITTED_PART\r\n$37\r\n{\"lines\":[{\"quantity\":1,\"sku\":\"tv\"}]}\r\n",
         );
     }
 
@@ -198,6 +203,11 @@ mod tests {
             sold_out("a b\r\n+OK"),
             Form::Other,
             "-SOLD_OUT available=3 sku=\"a b\\r\\n+OK\"\r\n",
+        );
+        check(
+            sold_out("4711"),
+            Form::Other,
+            "-SOLD_OUT available=3 sku=\"4711\"\r\n",
         );
         check(Outcome::Expired, Form::Commit, "-EXPIRED\r\n");
         check(Outcome::AlreadyReleased, Form::Commit, "-ALREADY_RELEASED\r\n");
