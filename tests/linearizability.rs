@@ -12,6 +12,8 @@ mod door;
 mod history;
 #[path = "linearizability/order.rs"]
 mod order;
+#[path = "linearizability/resp.rs"]
+mod resp;
 #[path = "linearizability/shop.rs"]
 mod shop;
 
@@ -167,6 +169,40 @@ fn the_daemon_is_one_shop_across_kill_nine() {
     // Otherwise nothing was learned about crashes.
     assert!(unknown > 0, "every answer was heard");
     daemon.kill_nine();
+}
+
+#[test]
+fn the_redis_door_is_the_same_shop_across_kill_nine() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+    let (data, address, resp_address) = (folder.path().join("data"), free_address(), free_address());
+    let start = || {
+        let mut command = daemon::serve();
+        command.args(["--listen", &address, "--resp", &resp_address]);
+        Daemon::started_by(command.arg("--data-dir").arg(&data))
+    };
+    let (moments, mut random) = (Moments::default(), Random::new(8));
+    let mut running = start();
+    let (mut all, mut unknown) = (Vec::new(), 0);
+    for history in 0..KILLS {
+        let phase = |first| resp::Phase {
+            address: &resp_address,
+            moments: &moments,
+            counter: Counter(history),
+            first_id: command_id(history, first),
+        };
+        let answers_max = random.between(3, 18) as usize;
+        let mut spans = phase(0).run(&mut random, answers_max, || running.kill_nine());
+        running = start();
+        spans.extend(phase(1 << 32).run(&mut random, usize::MAX, || {}));
+        unknown += spans.iter().filter(|span| span.heard.is_none()).count();
+        assert!(is_linearizable(&spans), "history {history}: {spans:#?}");
+        all.extend(spans);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let events = runtime.expect("a runtime").block_on(door::all_events(&address));
+    assert_eq!(check(&all, &events, history_of), Ok(()));
+    assert!(unknown > 0, "every answer was heard");
+    running.kill_nine();
 }
 
 fn span(number: u64, step: Step, called: u64, heard: Option<(Answer, u64)>) -> Span {
