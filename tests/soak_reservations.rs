@@ -42,7 +42,7 @@ use progress::Progress;
 const OPERATIONS: u64 = if cfg!(debug_assertions) { 30_000 } else { 100_000 };
 const KILLS: u64 = 4;
 
-/// Commands of a generation unless said otherwise: about 1 GB on the disk, and as much in memory for the recount.
+/// Commands of a generation unless said otherwise: about 2.5 GB on the disk, and 1 GB of memory for the recount.
 const GENERATION: u64 = 2_000_000;
 
 #[test]

@@ -137,14 +137,15 @@ impl Driver<'_> {
             if all_sent && self.decided >= durable {
                 return Ok(false);
             }
-            self.read(&mut reader).await?;
+            self.read(&mut reader, !in_flight.is_empty()).await?;
             if self.driven.events >= kill_at {
                 self.again.extend(in_flight.iter().map(|batch| batch.first));
                 self.driven.resent += in_flight.len() as u64;
                 return Ok(true);
             }
             if let Some(batch) = in_flight.pop_front() {
-                let base = batch.acknowledged.acknowledged().await?;
+                let acknowledged = tokio::time::timeout(SILENCE_MAX, batch.acknowledged.acknowledged());
+                let base = acknowledged.await.expect("an acknowledgement in time")?;
                 durable = base + self.size_of(batch.first) as i64;
             }
         }
@@ -173,7 +174,8 @@ impl Driver<'_> {
         batch.finish(0).expect("a batch of bounded size")
     }
 
-    async fn read(&mut self, reader: &mut Client) -> Result<(), DriveError> {
+    /// Reads events: some, or, if batches are on their way, none; theirs may have been read before.
+    async fn read(&mut self, reader: &mut Client, are_on_their_way: bool) -> Result<(), DriveError> {
         let began = std::time::Instant::now();
         loop {
             let fetch = reader.fetch(EVENTS_TOPIC, 0, self.offset, FETCH_SIZE_MAX_BYTES, FETCH_WAIT_MAX);
@@ -188,6 +190,9 @@ impl Driver<'_> {
                         *decided = (*decided).max(offset as i64 + 1);
                     }
                 })?;
+                return Ok(());
+            }
+            if are_on_their_way {
                 return Ok(());
             }
             assert!(began.elapsed() < SILENCE_MAX, "no event for {SILENCE_MAX:?}");

@@ -42,7 +42,10 @@ pub struct ChildReport {
 /// Runs a cell on `folder` in a child process.
 pub fn run_in_child(folder: &Path, cell: &Cell) -> anyhow::Result<ChildReport> {
     let own = std::env::current_exe().context("looking for this program")?;
-    let output = Program::new(own)
+    // The child dies with this process.
+    let output = Program::new("setpriv")
+        .args(["--pdeathsig", "KILL", "--"])
+        .arg(own)
         .arg("embedded-child")
         .arg("--folder")
         .arg(folder)
