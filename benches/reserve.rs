@@ -23,13 +23,12 @@ impl Shoppers {
         // The multiplier spreads ids as random ones are spread: 2⁶⁴ divided by the golden ratio.
         let spread = self.asked.wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let id = Uuid::from_u64_pair(self.asked, spread);
-        Command::Reserve {
+        Command::reserve(
             id,
-            reservation: id,
-            customer: format!("customer-{}", spread >> 40),
-            lines: vec![Line::new(sku((spread >> 20) % self.articles), 1)],
-            ttl_ms: 600_000,
-        }
+            format!("customer-{}", spread >> 40),
+            vec![Line::new(sku((spread >> 20) % self.articles), 1)],
+            600_000,
+        )
     }
 
     fn batch(&mut self, count: usize) -> Vec<Command> {
@@ -42,11 +41,7 @@ fn sku(n: u64) -> String {
 }
 
 fn stock(articles: u64) -> impl Iterator<Item = Command> {
-    (0..articles).map(|n| Command::Receive {
-        id: Uuid::from_u64_pair(u64::MAX, n),
-        sku: sku(n),
-        quantity: u32::MAX,
-    })
+    (0..articles).map(|n| Command::receive(Uuid::from_u64_pair(u64::MAX, n), sku(n), u32::MAX))
 }
 
 /// Decide and fold, without encoding and log.

@@ -96,12 +96,13 @@ fn every_outcome_comes_back_as_the_engine_gave_it() {
 
 /// The outcome without the instants, which two engines do not share.
 fn timeless(mut outcome: Outcome) -> Outcome {
-    match &mut outcome {
-        Outcome::Reserved { expires_at_ms, .. } | Outcome::Extended { expires_at_ms } => *expires_at_ms = 0,
-        Outcome::Exists {
-            expires_at_ms: Some(expires_at_ms),
-        } => *expires_at_ms = 0,
-        _ => {}
+    if let Outcome::Reserved { expires_at_ms, .. }
+    | Outcome::Extended { expires_at_ms }
+    | Outcome::Exists {
+        expires_at_ms: Some(expires_at_ms),
+    } = &mut outcome
+    {
+        *expires_at_ms = 0;
     }
     outcome
 }

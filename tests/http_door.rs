@@ -340,6 +340,12 @@ fn mistakes_are_problems() {
             "{head} {body}: {problem}"
         );
     }
+}
+
+#[test]
+fn what_is_too_much_or_no_http_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_daemon, address) = start(folder.path());
     let allowed = send(&address, "DELETE /v1/stock/tv HTTP/1.1", "");
     assert_eq!(
         (allowed.status, allowed.header("allow")),
@@ -411,12 +417,12 @@ fn one_id_is_one_hold_at_every_door_and_after_kill_nine() {
 }
 
 /// A door in this process, over an engine in memory, while `act` runs.
-fn with_door(config: HttpConfig, act: impl FnOnce(&str)) {
+fn with_door(config: &HttpConfig, act: impl FnOnce(&str)) {
     let shard = Inventory::open_store(MemoryStore::new(), InventoryOptions::default()).unwrap();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = HttpConfig {
         listen: "127.0.0.1:0".to_owned(),
-        ..config
+        ..config.clone()
     };
     let door = runtime
         .block_on(HttpDoor::bind(config, Router::new(vec![shard])))
@@ -436,7 +442,7 @@ fn a_client_that_sends_half_a_request_is_let_go() {
         request_timeout: Duration::from_millis(100),
         ..HttpConfig::default()
     };
-    with_door(config, |address| {
+    with_door(&config, |address| {
         let half_a_head = exchange(address, b"GET /healthz HTTP/1.1\r\nHost:");
         assert!(
             !half_a_head.starts_with(b"HTTP/1.1 200"),
@@ -453,7 +459,7 @@ fn a_client_that_sends_half_a_request_is_let_go() {
 #[test]
 fn a_door_that_closes_lets_silent_clients_go() {
     let mut silent = None;
-    with_door(HttpConfig::default(), |address| {
+    with_door(&HttpConfig::default(), |address| {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(ANSWER_MAX)).unwrap();
         stream

@@ -120,15 +120,15 @@ impl<T> Call<T> {
 impl<T> Future for Call<T> {
     type Output = Result<T, ClientError>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(mut self: Pin<&mut Self>, task: &mut Context<'_>) -> Poll<Self::Output> {
         let mut content = self.slot.lock();
         if let Some(answer) = content.answer.take() {
             drop(content);
             return Poll::Ready(self.decode(answer));
         }
         match &mut content.waker {
-            Some(waker) => waker.clone_from(context.waker()),
-            none => *none = Some(context.waker().clone()),
+            Some(waker) => waker.clone_from(task.waker()),
+            none => *none = Some(task.waker().clone()),
         }
         drop(content);
         if !self.is_nudged {

@@ -142,7 +142,7 @@ impl Link {
 
     /// Ends the calls whose time is over.
     pub(super) fn expire(&self) {
-        self.end_overdue(&mut self.lock());
+        end_overdue(&mut self.lock());
     }
 
     /// Ends everything.
@@ -222,7 +222,7 @@ impl Link {
         if state.is_closed {
             return false;
         }
-        self.end_overdue(&mut state);
+        end_overdue(&mut state);
         let expired = std::mem::take(&mut state.expired);
         state.waiting.drain(..expired);
         let mut unsent = Vec::new();
@@ -294,7 +294,7 @@ impl Link {
     fn run_writer(&self) {
         let mut state = self.lock();
         while !state.is_closed {
-            self.end_overdue(&mut state);
+            end_overdue(&mut state);
             if state.stream.is_some() && !state.unsent.is_empty() && !state.is_writing {
                 drop(state);
                 self.write_out();
@@ -310,23 +310,6 @@ impl Link {
                 }
                 None => self.nudged.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
-        }
-    }
-
-    /// Answers overdue calls. A connection that answers nothing in time is given up.
-    fn end_overdue(&self, state: &mut State) {
-        let now = Instant::now();
-        let before = state.expired;
-        while let Some(call) = state.waiting.get(state.expired)
-            && call.deadline <= now
-        {
-            call.slot.deliver(Err(ClientError::Timeout));
-            state.expired += 1;
-        }
-        if state.expired > before
-            && let Some(stream) = &state.stream
-        {
-            shut(stream);
         }
     }
 
@@ -348,6 +331,23 @@ impl Link {
     /// No code panics while it holds the lock, so a poisoned one is whole.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers overdue calls. A connection that answers nothing in time is given up.
+fn end_overdue(state: &mut State) {
+    let now = Instant::now();
+    let before = state.expired;
+    while let Some(call) = state.waiting.get(state.expired)
+        && call.deadline <= now
+    {
+        call.slot.deliver(Err(ClientError::Timeout));
+        state.expired += 1;
+    }
+    if state.expired > before
+        && let Some(stream) = &state.stream
+    {
+        shut(stream);
     }
 }
 

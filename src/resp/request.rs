@@ -216,7 +216,10 @@ mod tests {
     use super::*;
     use crate::resp::write;
 
-    fn parse(buffer: &[u8]) -> Result<Option<(usize, Vec<Vec<u8>>)>, RequestError> {
+    /// The size of a command, and its arguments.
+    type Parsed = Option<(usize, Vec<Vec<u8>>)>;
+
+    fn parse(buffer: &[u8]) -> Result<Parsed, RequestError> {
         let mut arguments = Arguments::default();
         let parsed = parse_request(buffer, &mut arguments)?;
         Ok(parsed.map(|size_bytes| (size_bytes, arguments.of(buffer).map(<[u8]>::to_vec).collect())))

@@ -224,10 +224,10 @@ impl Inventory {
         let (sender, answer) = Answer::new();
         match queue(&self.shard.queue, Request::Many { commands, sender }) {
             Ok(()) => answer,
-            Err(NotQueued::Full(Request::Many { commands, .. })) => {
-                Answer::ready(Ok(commands.iter().map(|_| throttled()).collect()))
-            }
-            Err(NotQueued::Full(_)) => Answer::ready(Ok(Vec::new())),
+            Err(NotQueued::Full(request)) => Answer::ready(Ok(match *request {
+                Request::Many { commands, .. } => commands.iter().map(|_| throttled()).collect(),
+                _ => Vec::new(),
+            })),
             Err(NotQueued::Stopped(stopped)) => Answer::ready(Err(stopped)),
         }
     }

@@ -135,7 +135,7 @@ fn size_of_split(split: &Split) -> usize {
 /// Why a request was not queued; if there was no room, the request comes back.
 #[derive(Debug)]
 pub(super) enum NotQueued {
-    Full(Request),
+    Full(Box<Request>),
     Stopped(Stopped),
 }
 
@@ -191,7 +191,7 @@ impl Queue {
         }
         let weight = request.weight();
         if content.weight > 0 && content.weight + weight > self.weight_max {
-            return Err(NotQueued::Full(request));
+            return Err(NotQueued::Full(Box::new(request)));
         }
         Ok(put(content, request, weight))
     }

@@ -67,6 +67,14 @@ impl Router {
         submitted
     }
 
+    /// Sends commands as [`Router::submit`] does, and blocks until all their outcomes are durable.
+    pub fn submit_batch(&self, commands: Vec<Command>) -> Result<Vec<Routed>, Stopped> {
+        let submitted = self.post(commands);
+        self.decide_here();
+        self.complete_here();
+        submitted.wait()
+    }
+
     /// The units of an article, as far as they are durable.
     pub fn stock(&self, sku: &str) -> Answer<Option<StockView>> {
         let answer = self.post_stock(sku);
@@ -107,9 +115,12 @@ impl Router {
             .shards
             .iter()
             .zip(shares)
-            .map(|(shard, commands)| match commands.is_empty() {
-                true => Share::Here(Vec::new()),
-                false => Share::OnItsWay(shard.post_many(commands)),
+            .map(|(shard, commands)| {
+                if commands.is_empty() {
+                    Share::Here(Vec::new())
+                } else {
+                    Share::OnItsWay(shard.post_many(commands))
+                }
             })
             .collect();
         Submitted(Parts::Shares { places, shares })
@@ -239,6 +250,23 @@ enum Parts {
 enum Share {
     OnItsWay(Answer<Vec<Outcome>>),
     Here(Vec<Outcome>),
+}
+
+impl Submitted {
+    /// Blocks until all outcomes are durable.
+    pub fn wait(self) -> Result<Vec<Routed>, Stopped> {
+        match self.0 {
+            Parts::Whole(answer) => Ok(answer.wait()?.into_iter().map(Ok).collect()),
+            Parts::Shares { places, mut shares } => {
+                for share in &mut shares {
+                    if let Share::OnItsWay(answer) = std::mem::replace(share, Share::Here(Vec::new())) {
+                        *share = Share::Here(answer.wait()?);
+                    }
+                }
+                Ok(gather(places, &mut shares))
+            }
+        }
+    }
 }
 
 impl Future for Submitted {
@@ -372,7 +400,7 @@ mod tests {
                 commands.extend([receive(100 + n, &sku), reserve(n, &[&sku]), commit(n), commit(n)]);
             }
             commands.extend([commit(99), reserve(50, &[])]);
-            let outcomes = wait(router.submit(commands)).unwrap();
+            let outcomes = router.submit_batch(commands).unwrap();
             for (n, of_one) in outcomes[..80].chunks(4).enumerate() {
                 assert!(
                     matches!(of_one[0], Ok(Outcome::Received { .. })),

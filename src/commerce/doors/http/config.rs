@@ -28,7 +28,7 @@ impl Default for HttpConfig {
             connections_max: 10_000,
             requests_max: 1_024,
             body_size_max_bytes: 256 * 1024,
-            header_timeout: Duration::from_secs(60),
+            header_timeout: Duration::from_mins(1),
             request_timeout: Duration::from_secs(30),
             shutdown_timeout: Duration::from_secs(5),
         }

@@ -40,13 +40,13 @@ impl HttpDoor {
     pub async fn bind(config: HttpConfig, router: Router) -> io::Result<HttpDoor> {
         let listener = TcpListener::bind(&config.listen).await?;
         let address = listener.local_addr()?;
-        let routes = routes::routes(&config, router);
+        let served = routes::routes(&config, router);
         tracing::info!(%address, "HTTP door listens");
         Ok(HttpDoor {
             listener,
             address,
             config,
-            routes,
+            routes: served,
         })
     }
 

@@ -22,7 +22,7 @@ pub(super) struct Problem {
     kind: String,
     detail: String,
     fields: Map<String, Value>,
-    header: Option<(HeaderName, String)>,
+    header: Option<Box<(HeaderName, String)>>,
 }
 
 impl Problem {
@@ -42,7 +42,7 @@ impl Problem {
 
     pub(super) fn stopped() -> Problem {
         Problem {
-            header: Some((RETRY_AFTER, STOPPED_RETRY_SECONDS.to_string())),
+            header: Some(Box::new((RETRY_AFTER, STOPPED_RETRY_SECONDS.to_string()))),
             ..Problem::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "stopped",
@@ -53,7 +53,7 @@ impl Problem {
 
     pub(super) fn method_not_allowed(allowed: &str) -> Problem {
         Problem {
-            header: Some((ALLOW, allowed.to_owned())),
+            header: Some(Box::new((ALLOW, allowed.to_owned()))),
             ..Problem::new(
                 StatusCode::METHOD_NOT_ALLOWED,
                 "method_not_allowed",
@@ -88,7 +88,7 @@ fn title(kind: &str) -> String {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let mut response = json_response(self.status, "application/problem+json", &self.body());
-        if let Some((name, value)) = self.header
+        if let Some((name, value)) = self.header.map(|header| *header)
             && let Ok(value) = HeaderValue::try_from(value)
         {
             response.headers_mut().insert(name, value);
@@ -239,9 +239,10 @@ fn refusal(asked: &Asked, outcome: &Outcome, mut fields: Map<String, Value>) -> 
     };
     let header = match outcome {
         // In whole seconds, rounded up.
-        Outcome::Throttled { retry_after_ms } => {
-            Some((RETRY_AFTER, retry_after_ms.div_ceil(1_000).to_string()))
-        }
+        Outcome::Throttled { retry_after_ms } => Some(Box::new((
+            RETRY_AFTER,
+            retry_after_ms.div_ceil(1_000).to_string(),
+        ))),
         _ => None,
     };
     Problem {

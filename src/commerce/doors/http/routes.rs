@@ -46,17 +46,16 @@ pub(super) fn routes(config: &HttpConfig, router: Router) -> Routes {
         body_size_max_bytes: config.body_size_max_bytes,
         request_timeout: config.request_timeout,
     };
-    let mut routes = Routes::new();
+    let mut all = Routes::new();
     for (path, method, methods) in resources() {
         let refuse = move || async move { Problem::method_not_allowed(methods) };
-        routes = routes.route(path, method.fallback(refuse));
+        all = all.route(path, method.fallback(refuse));
     }
-    routes
-        .fallback(|| async {
-            not_found("there is no such resource; GET /openapi.json describes those there are")
-        })
-        .layer(from_fn_with_state(engine.clone(), within_limits))
-        .with_state(engine)
+    all.fallback(|| async {
+        not_found("there is no such resource; GET /openapi.json describes those there are")
+    })
+    .layer(from_fn_with_state(engine.clone(), within_limits))
+    .with_state(engine)
 }
 
 /// Path, handlers and methods of each resource.

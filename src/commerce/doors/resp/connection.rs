@@ -36,6 +36,10 @@ pub(super) enum ConnectionError {
 
 /// A client.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts about a socket that do not depend on each other"
+)]
 pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) number: u64,

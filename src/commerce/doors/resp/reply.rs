@@ -244,7 +244,7 @@ mod tests {
         let mut reply = Vec::new();
         let unroutable = Unroutable::CartAcrossShards {
             first: "tv".into(),
-            second: "".into(),
+            second: String::new(),
         };
         write_routed(&mut reply, &Err(unroutable), Form::Json);
         assert_eq!(reply, b"-CART_ACROSS_SHARDS first=tv second=\"\"\r\n");
