@@ -15,7 +15,7 @@ use daemon::{Daemon, free_address, serve};
 use doorbuster::client::{Client, ClientError, ClientOptions, Reservation};
 use doorbuster::commerce::doors::resp::{RespConfig, RespDoor};
 use doorbuster::commerce::inventory::{
-    CartPolicy, Command, Inventory, InventoryOptions, Line, Outcome, Router,
+    Adjust, CartPolicy, Command, Inventory, InventoryOptions, Line, Outcome, Router,
 };
 use doorbuster::commerce::store::MemoryStore;
 use uuid::Uuid;
@@ -102,7 +102,7 @@ fn every_outcome_comes_back_as_the_engine_gave_it() {
             reservation: id(7),
             lines: tv(1),
         },
-        Command::Adjust {
+        Command::Adjust(Box::new(Adjust {
             id: id(104),
             sku: "tv".into(),
             location: String::new(),
@@ -110,7 +110,7 @@ fn every_outcome_comes_back_as_the_engine_gave_it() {
             expected_on_hand: Some(99),
             expected_version: None,
             reason: "counted".into(),
-        },
+        })),
     ]);
     for command in commands {
         let told = client.submit(command.clone()).wait().unwrap();

@@ -159,15 +159,15 @@ impl Router {
         match command {
             Command::Receive { sku, .. }
             | Command::Announce { sku, .. }
-            | Command::Adjust { sku, .. }
             | Command::Transfer { sku, .. }
             | Command::Return { sku, .. }
             | Command::SetPolicy { sku, .. }
             | Command::OpenSale { sku, .. }
             | Command::CloseSale { sku, .. }
             | Command::Ship { sku, .. }
-            | Command::CancelAllocated { sku, .. }
             | Command::JoinWaitlist { sku, .. } => Ok(Place::Shard(self.shard_of(sku))),
+            Command::Adjust(adjust) => Ok(Place::Shard(self.shard_of(&adjust.sku))),
+            Command::CancelAllocated(cancel) => Ok(Place::Shard(self.shard_of(&cancel.sku))),
             Command::Reserve { lines, .. } => self.place_together(lines.iter().map(|line| &*line.sku)),
             Command::DefineKit { sku, parts, .. } => {
                 let parts = parts.iter().map(|part| &*part.sku);

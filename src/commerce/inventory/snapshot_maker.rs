@@ -135,7 +135,7 @@ mod tests {
         }
         events.push(decide(state, command, now_ms));
         state.apply(&events[events.len() - 1]).unwrap();
-        while let Some(event) = state.follow_up() {
+        while let Some(event) = state.follow_up(now_ms) {
             state.apply(&event).unwrap();
             events.push(event);
         }
