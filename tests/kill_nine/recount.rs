@@ -30,7 +30,8 @@ enum Reservation {
     Held(Hold),
     Committed,
     Released,
-    Expired,
+    /// Ended by itself; a commit may still come, if the units are there.
+    Expired(Hold),
     Refused(&'static str),
 }
 
@@ -64,8 +65,8 @@ impl Recount {
             "reserved" => self.reserved(event),
             "exists" => self.exists(event),
             "extended" => self.extended(event),
-            "committed" => self.ended(event, Reservation::Committed),
-            "released" => self.ended(event, Reservation::Released),
+            "committed" => self.committed(event),
+            "released" => self.ended(event, |_| Reservation::Released),
             "reservation_expired" => self.ended(event, Reservation::Expired),
             "sold_out" | "customer_limit" | "unknown_sku" => self.refused(event, kind),
             "already_failed" => self.expect(
@@ -79,7 +80,7 @@ impl Recount {
             "unknown_reservation" => self.expect(event, |found, _| found.is_none()),
             "expired" => self.expect(event, |found, event| match found {
                 Some(Reservation::Held(hold)) => Some(hold.expires_at_ms) <= event["at_ms"].as_i64(),
-                found => matches!(found, Some(Reservation::Expired)),
+                found => matches!(found, Some(Reservation::Expired(_))),
             }),
             "invalid" => check(event["reason"] == "malformed", || {
                 "a sensible command is invalid".to_owned()
@@ -146,7 +147,21 @@ impl Recount {
             .map(line)
             .collect::<Option<_>>()
             .ok_or("a bad line")?;
-        for (sku, quantity) in &lines {
+        let expires_at_ms = event["expires_at_ms"].as_i64().ok_or("no expires_at_ms")?;
+        let hold = Hold {
+            customer,
+            lines,
+            expires_at_ms,
+        };
+        self.take(&hold)?;
+        self.reservations.insert(id, Reservation::Held(hold));
+        Ok(())
+    }
+
+    /// Holds the units of a cart.
+    fn take(&mut self, hold: &Hold) -> Result<(), String> {
+        let customer = &hold.customer;
+        for (sku, quantity) in &hold.lines {
             let units = self.units.entry((customer.clone(), sku.clone())).or_default();
             *units += quantity;
             let stock = self
@@ -163,15 +178,6 @@ impl Recount {
                 format!("{customer} has {units} of {sku}, the limit is {limit}")
             })?;
         }
-        let expires_at_ms = event["expires_at_ms"].as_i64().ok_or("no expires_at_ms")?;
-        self.reservations.insert(
-            id,
-            Reservation::Held(Hold {
-                customer,
-                lines,
-                expires_at_ms,
-            }),
-        );
         Ok(())
     }
 
@@ -199,22 +205,44 @@ impl Recount {
         }
     }
 
-    fn ended(&mut self, event: &Value, how: Reservation) -> Result<(), String> {
-        let expired = matches!(how, Reservation::Expired);
-        let committed = matches!(how, Reservation::Committed);
-        let before = self.reservations.insert(text(event, "reservation")?, how);
-        let Some(Reservation::Held(hold)) = before else {
-            return Err(format!("ends what is {before:?}"));
+    /// Sells a cart: one that is held, or one whose time is over if its units are still there.
+    fn committed(&mut self, event: &Value) -> Result<(), String> {
+        let before = self
+            .reservations
+            .insert(text(event, "reservation")?, Reservation::Committed);
+        let hold = match before {
+            Some(Reservation::Held(hold)) => hold,
+            Some(Reservation::Expired(hold)) => {
+                self.take(&hold)?;
+                hold
+            }
+            before => return Err(format!("sells what is {before:?}")),
         };
-        check(expired == (hold.expires_at_ms <= self.at_ms), || {
-            format!("too early or too late for {hold:?}")
-        })?;
         for (sku, quantity) in hold.lines {
             let stock = self.stock.get_mut(&sku).ok_or("held goods that never arrived")?;
             stock.held -= quantity;
-            if committed {
-                stock.sold += quantity;
-            } else if let Some(units) = self.units.get_mut(&(hold.customer.clone(), sku)) {
+            stock.sold += quantity;
+        }
+        Ok(())
+    }
+
+    /// Gives the units of a held cart back.
+    fn ended(&mut self, event: &Value, how: impl Fn(Hold) -> Reservation) -> Result<(), String> {
+        let id = text(event, "reservation")?;
+        let before = self.reservations.remove(&id);
+        let Some(Reservation::Held(hold)) = before else {
+            return Err(format!("ends what is {before:?}"));
+        };
+        let how = how(hold.clone());
+        let expired = matches!(how, Reservation::Expired(_));
+        check(expired == (hold.expires_at_ms <= self.at_ms), || {
+            format!("too early or too late for {hold:?}")
+        })?;
+        self.reservations.insert(id, how);
+        for (sku, quantity) in hold.lines {
+            let stock = self.stock.get_mut(&sku).ok_or("held goods that never arrived")?;
+            stock.held -= quantity;
+            if let Some(units) = self.units.get_mut(&(hold.customer.clone(), sku)) {
                 *units -= quantity;
             }
         }
@@ -315,7 +343,16 @@ mod tests {
         let mut again_later = again;
         again_later["at_ms"] = json!(100);
         assert_eq!(
-            fault_of_last(&[received(0, 1), reserved(1, "a"), expired, again_later]),
+            fault_of_last(&[received(0, 1), reserved(1, "a"), expired.clone(), again_later]),
+            None
+        );
+        let late = ended("committed", Some(2), "a", 101);
+        assert_eq!(
+            fault_of_last(&[received(0, 1), reserved(1, "a"), late.clone()]),
+            None
+        );
+        assert_eq!(
+            fault_of_last(&[received(0, 1), reserved(1, "a"), expired, late]),
             None
         );
     }
@@ -334,8 +371,21 @@ mod tests {
         assert_noticed(&[received(0, 2), received(1, 2)], "arrive twice");
         let early = ended("reservation_expired", None, "a", 99);
         assert_noticed(&[received(0, 1), reserved(1, "a"), early], "too early");
-        let late = ended("committed", Some(2), "a", 100);
+        let late = ended("released", Some(2), "a", 100);
         assert_noticed(&[received(0, 1), reserved(1, "a"), late], "too late");
+        let expired = ended("reservation_expired", None, "a", 100);
+        let mut resold = reserved(2, "b");
+        resold["at_ms"] = json!(100);
+        let late = ended("committed", Some(3), "a", 101);
+        assert_noticed(
+            &[received(0, 1), reserved(1, "a"), expired, resold, late],
+            "OVERSOLD",
+        );
+        let commit = |offset| ended("committed", Some(offset), "a", 50);
+        assert_noticed(
+            &[received(0, 1), reserved(1, "a"), commit(2), commit(3)],
+            "sells what is",
+        );
         let release = |offset| ended("released", Some(offset), "a", 50);
         assert_noticed(
             &[received(0, 1), reserved(1, "a"), release(2), release(3)],
