@@ -189,13 +189,7 @@ async fn replay<T: Send + 'static>(
         tracing::error!(%error, "a read of the past did not end");
         Problem::stopped()
     })?;
-    worked.map_err(|error| {
-        tracing::error!(
-            error = &error as &dyn std::error::Error,
-            "the past could not be read"
-        );
-        Problem::unreadable(&error)
-    })
+    worked.map_err(|error| Problem::unreadable(&error))
 }
 
 fn place_for(engine: &Engine) -> Result<OwnedSemaphorePermit, Problem> {

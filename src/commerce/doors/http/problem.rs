@@ -66,16 +66,18 @@ impl Problem {
     }
 
     pub(super) fn unreadable(error: &RecoverError) -> Problem {
-        match error {
-            RecoverError::Incomplete { .. } => {
-                Problem::new(StatusCode::GONE, "history_gone", error.to_string())
-            }
-            _ => Problem::new(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "history_unreadable",
-                error.to_string(),
-            ),
+        if let RecoverError::Incomplete { .. } = error {
+            return Problem::new(StatusCode::GONE, "history_gone", error.to_string());
         }
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "the past could not be read"
+        );
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "history_unreadable",
+            error.to_string(),
+        )
     }
 
     pub(super) fn method_not_allowed(allowed: &str) -> Problem {
