@@ -256,16 +256,10 @@ fn mistakes_are_problems() {
     for (head, body, status, kind) in [
         ("GET /nothing HTTP/1.1".to_owned(), "", 404, "not-found"),
         (
-            "GET /v1/reservations HTTP/1.1".to_owned(),
+            "DELETE /v1/reservations HTTP/1.1".to_owned(),
             "",
             405,
             "method-not-allowed",
-        ),
-        (
-            "GET /v1/stock/tv?as_of=7 HTTP/1.1".to_owned(),
-            "",
-            400,
-            "malformed",
         ),
         (
             format!("POST /v1/reservations HTTP/1.1\r\n{json_type}"),
@@ -418,21 +412,250 @@ fn one_id_is_one_hold_at_every_door_and_after_kill_nine() {
 
 /// A door in this process, over an engine in memory, while `act` runs.
 fn with_door(config: &HttpConfig, act: impl FnOnce(&str)) {
-    let shard = Inventory::open_store(MemoryStore::new(), InventoryOptions::default()).unwrap();
+    with_shards(1, config, act);
+}
+
+/// As [`with_door`], over an engine of several shards.
+fn with_shards(shards: usize, config: &HttpConfig, act: impl FnOnce(&str)) {
+    let open = |_| Inventory::open_store(MemoryStore::new(), InventoryOptions::default()).unwrap();
+    let router = Router::new((0..shards).map(open).collect::<Vec<_>>());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let config = HttpConfig {
         listen: "127.0.0.1:0".to_owned(),
         ..config.clone()
     };
-    let door = runtime
-        .block_on(HttpDoor::bind(config, Router::new(vec![shard])))
-        .unwrap();
+    let door = runtime.block_on(HttpDoor::bind(config, router)).unwrap();
     let address = door.local_addr().to_string();
     let stop = CancellationToken::new();
     let running = runtime.spawn(door.run(stop.clone()));
     act(&address);
     stop.cancel();
     runtime.block_on(running).unwrap();
+}
+
+/// Sends commands, all of which must be granted.
+fn granted(address: &str, commands: &Value) {
+    let response = post(address, "/v1/commands", "", commands);
+    for outcome in response.json().as_array().unwrap() {
+        assert!(outcome["status"].as_u64() < Some(300), "{outcome}");
+    }
+}
+
+/// Two of five televisions sold and the one radio held: five events.
+fn sell_televisions(address: &str) {
+    let mut first = cart("tv", 2);
+    (first["type"], first["id"]) = ("reserve".into(), "o-1".into());
+    let mut radio = cart("radio", 1);
+    (radio["type"], radio["id"]) = ("reserve".into(), "o-2".into());
+    granted(
+        address,
+        &json!([
+            {"type": "receive", "id": "d-1", "sku": "tv", "quantity": 5},
+            {"type": "receive", "id": "d-2", "sku": "radio", "quantity": 1},
+            first,
+            radio,
+            {"type": "commit", "reservation": "o-1"},
+        ]),
+    );
+}
+
+#[test]
+fn stock_is_told_as_it_was() {
+    with_door(&HttpConfig::default(), |address| {
+        sell_televisions(address);
+        let present = get(address, "/v1/stock/tv").json();
+        let units = |path: &str| {
+            let stock = get(address, path).json();
+            ["on_hand", "reserved", "allocated", "sellable"].map(|name| stock[name].as_u64().unwrap())
+        };
+        assert_eq!(units("/v1/stock/tv?as_of=offset:1"), [5, 0, 0, 5]);
+        assert_eq!(units("/v1/stock/tv?as_of=offset:2"), [5, 0, 0, 5]);
+        assert_eq!(units("/v1/stock/tv?as_of=offset:3"), [5, 2, 0, 3]);
+        assert_eq!(units("/v1/stock/tv?as_of=offset:5"), [5, 0, 2, 3]);
+        assert_eq!(get(address, "/v1/stock/tv?as_of=offset:5").json(), present);
+        assert_eq!(get(address, "/v1/stock/radio?as_of=offset:1").status, 404);
+        assert_eq!(get(address, "/v1/stock/tv?as_of=ms:0").status, 404);
+        let to_come = format!("/v1/stock/tv?as_of=ms:{}", i64::MAX);
+        assert_eq!(get(address, &to_come).json(), present);
+    });
+}
+
+#[test]
+fn a_ledger_comes_in_pages_of_whole_events() {
+    with_door(&HttpConfig::default(), |address| {
+        sell_televisions(address);
+        granted(
+            address,
+            &json!([{"type": "transfer", "id": "t-1", "sku": "tv", "from": "", "to": "berlin", "quantity": 1}]),
+        );
+        let entries = |response: &Response| -> Vec<Value> {
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("content-type"), Some("application/x-ndjson"));
+            let lines = response.body.split_inclusive(|&byte| byte == b'\n');
+            lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+        };
+        let whole = get(address, "/v1/stock/tv/ledger");
+        assert_eq!(whole.header("link"), None);
+        let whole = entries(&whole);
+        let told: Vec<Value> = whole
+            .iter()
+            .map(|entry| {
+                let fields = [
+                    "offset",
+                    "movement",
+                    "location",
+                    "quantity",
+                    "on_hand",
+                    "reserved",
+                    "allocated",
+                    "sellable",
+                ];
+                fields.iter().map(|&name| entry[name].clone()).collect()
+            })
+            .collect();
+        assert_eq!(
+            json!(told),
+            json!([
+                [0, "received", "", 5, 5, 0, 0, 5],
+                [2, "reserved", "", 2, 5, 2, 0, 3],
+                [4, "committed", "", 2, 5, 0, 2, 3],
+                [5, "transferred_out", "", 1, 4, 0, 2, 2],
+                [5, "transferred_in", "berlin", 1, 1, 0, 0, 1],
+            ])
+        );
+        let reservation = &get(address, "/v1/reservations/o-1").json()["reservation"];
+        assert_eq!(&whole[1]["reservation"], reservation);
+
+        let mut paged = Vec::new();
+        let mut links = Vec::new();
+        let mut query = "?limit=1&as_of=ms:99999999999999".to_owned();
+        loop {
+            let page = get(address, &format!("/v1/stock/tv/ledger{query}"));
+            paged.extend(entries(&page));
+            let Some(link) = page.header("link") else {
+                break;
+            };
+            let next = link.strip_prefix('<').unwrap();
+            query = next.strip_suffix(">; rel=\"next\"").unwrap().to_owned();
+            links.push(query.clone());
+        }
+        assert_eq!(paged, whole);
+        let expected = [2, 4, 5].map(|from| format!("?from={from}&limit=1&as_of=ms:99999999999999"));
+        assert_eq!(links, expected);
+        let before = get(address, "/v1/stock/tv/ledger?as_of=offset:4");
+        assert_eq!(entries(&before), whole[..2]);
+
+        let head = "GET /v1/stock/tv/ledger?limit=1 HTTP/1.1\r\nAccept: text/csv";
+        let csv = send(address, head, "");
+        assert_eq!(
+            csv.header("content-type"),
+            Some("text/csv; charset=utf-8; header=present")
+        );
+        let [at_ms, command] = ["at_ms", "command"].map(|name| whole[0][name].to_string());
+        let names = "offset,at_ms,command,reservation,location,movement,quantity,on_hand,reserved,allocated,safety,\
+                     backorder_cap,incoming,sellable";
+        assert_eq!(
+            String::from_utf8(csv.body).unwrap(),
+            format!(
+                "{names}\r\n0,{at_ms},{},,\"\",received,5,5,0,0,0,0,0,5\r\n",
+                command.trim_matches('"')
+            )
+        );
+    });
+}
+
+#[test]
+fn live_holds_of_all_shards_are_seen_once_in_pages() {
+    with_shards(3, &HttpConfig::default(), |address| {
+        let mut expected = Vec::new();
+        for n in 0..12 {
+            let (sku, order) = (format!("sku-{n}"), format!("o-{n}"));
+            let mut reserve = cart(&sku, 1);
+            (reserve["type"], reserve["id"]) = ("reserve".into(), (&*order).into());
+            granted(
+                address,
+                &json!([{"type": "receive", "id": sku, "sku": sku, "quantity": 1}, reserve]),
+            );
+            if n % 4 == 0 {
+                granted(address, &json!([{"type": "commit", "reservation": order}]));
+            } else {
+                expected.push(get(address, &format!("/v1/reservations/{order}")).json());
+            }
+        }
+        let mut found = Vec::new();
+        let mut next = json!("0:0");
+        let mut shards = Vec::new();
+        while let Some(from) = next.as_str() {
+            shards.push(from.split(':').next().unwrap().to_owned());
+            let page = get(address, &format!("/v1/reservations?from={from}&limit=2")).json();
+            let holds = page["reservations"].as_array().unwrap();
+            assert!(holds.len() <= 2, "{page}");
+            found.extend(holds.iter().cloned());
+            next = page["next"].clone();
+        }
+        shards.dedup();
+        assert_eq!(shards, ["0", "1", "2"]);
+        let id = |hold: &Value| hold["reservation"].as_str().unwrap().to_owned();
+        found.sort_by_key(id);
+        expected.sort_by_key(id);
+        assert_eq!(found, expected);
+        let first = get(address, "/v1/reservations").json();
+        assert_eq!(first, get(address, "/v1/reservations?from=0:0&limit=100").json());
+    });
+}
+
+#[test]
+fn mistaken_reads_are_problems() {
+    with_door(&HttpConfig::default(), |address| {
+        for (path, status, kind) in [
+            ("/v1/stock/tv?as_of=7", 400, "malformed"),
+            ("/v1/stock/tv?as_off=offset:7", 400, "malformed"),
+            ("/v1/stock/tv?as_of=offset:7&as_of=offset:8", 400, "malformed"),
+            ("/v1/stock/tv?as_of=offset:0", 404, "unknown-sku"),
+            ("/v1/stock/tv/ledger", 404, "unknown-sku"),
+            ("/v1/stock/tv/ledger?limit=10001", 400, "malformed"),
+            ("/v1/stock/tv/ledger?from=-1", 400, "malformed"),
+            ("/v1/reservations?limit=0", 400, "malformed"),
+            ("/v1/reservations?from=0", 400, "malformed"),
+            ("/v1/reservations?from=1:0", 400, "malformed"),
+        ] {
+            let response = get(address, path);
+            assert_eq!(
+                (response.status, &response.json()["type"]),
+                (status, &json!(format!("urn:doorbuster:problem:{kind}"))),
+                "{path}"
+            );
+        }
+        let changed = post(address, "/v1/stock/tv/ledger", "", &Value::Null);
+        assert_eq!(
+            (changed.status, changed.header("allow")),
+            (405, Some("GET, HEAD"))
+        );
+    });
+}
+
+#[test]
+fn long_reads_beyond_the_limit_are_put_off_and_others_go_on() {
+    let config = HttpConfig {
+        long_reads_max: 0,
+        ..HttpConfig::default()
+    };
+    with_door(&config, |address| {
+        sell_televisions(address);
+        for path in [
+            "/v1/stock/tv?as_of=offset:1",
+            "/v1/stock/tv/ledger",
+            "/v1/reservations",
+        ] {
+            let busy = get(address, path);
+            assert_eq!(
+                (busy.status, busy.header("retry-after"), &busy.json()["type"]),
+                (503, Some("1"), &json!("urn:doorbuster:problem:busy")),
+                "{path}"
+            );
+        }
+        assert_eq!(get(address, "/v1/stock/tv").status, 200);
+    });
 }
 
 #[test]

@@ -259,6 +259,15 @@ impl Inventory {
         self.post_read(|sender| Request::Reservation { reservation, sender })
     }
 
+    /// Queues a read as [`Inventory::post_stock`] does.
+    pub(in crate::commerce) fn post_live_page(&self, from: u32, count_max: usize) -> Answer<HoldsPage> {
+        self.post_read(|sender| Request::Page {
+            from,
+            count_max,
+            sender,
+        })
+    }
+
     fn post_read<T>(&self, request: impl FnOnce(super::answer::Sender<T>) -> Request) -> Answer<T> {
         let (sender, answer) = Answer::new();
         match self.shard.queue.post_always(request(sender)) {

@@ -11,7 +11,10 @@ use std::task::{Context, Poll, ready};
 
 use uuid::Uuid;
 
-use super::{Answer, Command, Inventory, Outcome, ReservationView, StockView, Stopped};
+use super::{
+    Answer, AsOf, Command, HoldsPage, Inventory, Ledger, LedgerEntry, Outcome, RecoverError, ReservationView,
+    StockView, Stopped,
+};
 
 /// Ends the group in an article's name: `tv/55` and `tv/65` are decided by one shard, so that a cart can hold both.
 /// A name without it is a group of its own.
@@ -87,6 +90,41 @@ impl Router {
         let found = self.post_reservation(reservation);
         self.wake();
         found
+    }
+
+    /// The units of an article as they were, offsets being those of its shard; see [`Inventory::stock_as_of`].
+    pub fn stock_as_of(&self, sku: &str, as_of: AsOf) -> Result<Option<StockView>, RecoverError> {
+        match self.shards.get(self.shard_of(sku)) {
+            Some(shard) => shard.stock_as_of(sku, as_of),
+            None => Ok(None),
+        }
+    }
+
+    /// Every movement of an article, offsets being those of its shard; see [`Inventory::ledger`].
+    pub fn ledger(
+        &self,
+        sku: &str,
+        as_of: AsOf,
+        visit: impl FnMut(LedgerEntry),
+    ) -> Result<Ledger, RecoverError> {
+        match self.shards.get(self.shard_of(sku)) {
+            Some(shard) => shard.ledger(sku, as_of, visit),
+            None => Ok(Ledger::new(sku)),
+        }
+    }
+
+    /// Live holds of one shard, as [`Inventory::live_page`] gives them; `None` if there is no such shard. The caller
+    /// bounds how many wait.
+    pub fn live_page(&self, shard: usize, from: u32, count_max: usize) -> Option<Answer<HoldsPage>> {
+        let shard = self.shards.get(shard)?;
+        let answer = shard.post_live_page(from, count_max);
+        shard.wake();
+        Some(answer)
+    }
+
+    /// How many shards there are.
+    pub fn shard_count(&self) -> usize {
+        self.shards.len()
     }
 
     /// Why a shard takes no commands, if so.

@@ -11,6 +11,9 @@ pub struct HttpConfig {
     pub connections_max: usize,
     /// Most requests that are worked on at once; further ones wait.
     pub requests_max: usize,
+    /// Most reads of the past and pages of holds at once; further ones are refused. Each of the past keeps a thread
+    /// busy for as long as its shard's events take to read.
+    pub long_reads_max: usize,
     /// Largest body of a request.
     pub body_size_max_bytes: usize,
     /// How long a client may take to send the head of a request, and how long it may be silent before it.
@@ -27,6 +30,7 @@ impl Default for HttpConfig {
             listen: "127.0.0.1:8080".to_owned(),
             connections_max: 10_000,
             requests_max: 1_024,
+            long_reads_max: 2,
             body_size_max_bytes: 256 * 1024,
             header_timeout: Duration::from_mins(1),
             request_timeout: Duration::from_secs(30),

@@ -6,13 +6,16 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use crate::commerce::inventory::{Command, Outcome, Routed, Unroutable};
+use crate::commerce::inventory::{Command, Outcome, RecoverError, Routed, Unroutable};
 
 /// Beginning of every problem's type.
 const TYPE_PREFIX: &str = "urn:doorbuster:problem:";
 
 /// When a client of a stopped engine may ask again, in seconds.
 const STOPPED_RETRY_SECONDS: u64 = 1;
+
+/// When a client that met too many long reads may ask again, in seconds.
+const BUSY_RETRY_SECONDS: u64 = 1;
 
 /// A refusal.
 #[derive(Debug)]
@@ -49,6 +52,32 @@ impl Problem {
                 "the engine takes no commands; ask again later with the same id",
             )
         }
+    }
+
+    pub(super) fn busy() -> Problem {
+        Problem {
+            header: Some(Box::new((RETRY_AFTER, BUSY_RETRY_SECONDS.to_string()))),
+            ..Problem::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "as many reads of the past and pages of holds are under way as the door allows; ask again later",
+            )
+        }
+    }
+
+    pub(super) fn unreadable(error: &RecoverError) -> Problem {
+        if let RecoverError::Incomplete { .. } = error {
+            return Problem::new(StatusCode::GONE, "history_gone", error.to_string());
+        }
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "the past could not be read"
+        );
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "history_unreadable",
+            error.to_string(),
+        )
     }
 
     pub(super) fn method_not_allowed(allowed: &str) -> Problem {

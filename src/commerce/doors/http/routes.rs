@@ -1,12 +1,11 @@
 //! The resources, and what is done for each.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router as Routes;
 use axum::body::{Bytes, to_bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -15,9 +14,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::super::views;
-use super::HttpConfig;
+use super::parameters::{Parameters, as_of};
 use super::problem::{Asked, Problem, answer, element, json_response};
 use super::request::{FromPath, command, id, json, key};
+use super::{HttpConfig, long_read};
 use crate::commerce::inventory::{Command, Router};
 
 /// The description of this API.
@@ -28,21 +28,24 @@ const COMMANDS_MAX: usize = 10_000;
 
 /// What every handler works with.
 #[derive(Clone, Debug)]
-struct Engine {
-    router: Router,
+pub(super) struct Engine {
+    pub(super) router: Router,
     /// Places for requests that are worked on.
     places: Arc<Semaphore>,
+    /// Places for long reads.
+    pub(super) long_reads: Arc<Semaphore>,
     body_size_max_bytes: usize,
     request_timeout: Duration,
 }
 
-type Answered = Result<Response, Problem>;
+pub(super) type Answered = Result<Response, Problem>;
 
 /// All resources of the API.
 pub(super) fn routes(config: &HttpConfig, router: Router) -> Routes {
     let engine = Engine {
         router,
         places: Arc::new(Semaphore::new(config.requests_max)),
+        long_reads: Arc::new(Semaphore::new(config.long_reads_max)),
         body_size_max_bytes: config.body_size_max_bytes,
         request_timeout: config.request_timeout,
     };
@@ -59,12 +62,17 @@ pub(super) fn routes(config: &HttpConfig, router: Router) -> Routes {
 }
 
 /// Path, handlers and methods of each resource.
-fn resources() -> [(&'static str, MethodRouter<Engine>, &'static str); 8] {
+fn resources() -> [(&'static str, MethodRouter<Engine>, &'static str); 9] {
     [
-        ("/v1/reservations", post(reserve), "POST"),
+        (
+            "/v1/reservations",
+            get(long_read::holds).post(reserve),
+            "GET, HEAD, POST",
+        ),
         ("/v1/reservations/{id}", get(reservation), "GET, HEAD"),
         ("/v1/reservations/{id}/{action}", post(change_reservation), "POST"),
         ("/v1/stock/{sku}", get(stock), "GET, HEAD"),
+        ("/v1/stock/{sku}/ledger", get(long_read::ledger), "GET, HEAD"),
         ("/v1/stock/{sku}/{action}", post(change_stock), "POST"),
         ("/v1/commands", post(commands), "POST"),
         ("/openapi.json", get(openapi), "GET, HEAD"),
@@ -197,16 +205,16 @@ async fn reservation(State(engine): State<Engine>, Path(text): Path<String>) -> 
 async fn stock(
     State(engine): State<Engine>,
     Path(sku): Path<String>,
-    Query(query): Query<HashMap<String, String>>,
+    mut parameters: Parameters,
 ) -> Answered {
-    // Passed over, it would give a past question a present answer.
-    if let Some(name) = query.keys().next() {
-        return Err(Problem::malformed(format!("stock takes no parameter {name:?}")));
-    }
-    let found = engine.router.stock(&sku).await.map_err(|_| Problem::stopped())?;
+    let as_of = parameters.take("as_of", as_of)?;
+    parameters.end()?;
+    let found = match as_of {
+        Some(as_of) => long_read::stock_as_of(&engine, sku.clone(), as_of).await?,
+        None => engine.router.stock(&sku).await.map_err(|_| Problem::stopped())?,
+    };
     let Some(found) = found else {
-        let detail = format!("there is no article {sku:?}");
-        return Err(Problem::new(StatusCode::NOT_FOUND, "unknown_sku", detail));
+        return Err(unknown_sku(&sku));
     };
     let mut body = views::stock(&found);
     body["sku"] = sku.into();
@@ -226,6 +234,11 @@ async fn health(State(engine): State<Engine>) -> Answered {
             &json!({"status": "ok"}),
         )),
     }
+}
+
+pub(super) fn unknown_sku(sku: &str) -> Problem {
+    let detail = format!("there is no article {sku:?}");
+    Problem::new(StatusCode::NOT_FOUND, "unknown_sku", detail)
 }
 
 fn not_found(detail: &str) -> Problem {
@@ -268,7 +281,9 @@ mod tests {
         let found: Vec<&str> = described.keys().map(String::as_str).collect();
         assert_eq!(found, expected);
         for (path, _, methods) in resources() {
-            let method = methods.split(',').next().unwrap().to_lowercase();
+            // What answers GET answers HEAD.
+            let methods = methods.to_lowercase();
+            let methods: Vec<&str> = methods.split(", ").filter(|method| *method != "head").collect();
             let operations: Vec<&str> = described[path]
                 .as_object()
                 .unwrap()
@@ -276,7 +291,7 @@ mod tests {
                 .map(String::as_str)
                 .filter(|name| *name != "parameters")
                 .collect();
-            assert_eq!(operations, [method], "{path}");
+            assert_eq!(operations, methods, "{path}");
         }
     }
 
