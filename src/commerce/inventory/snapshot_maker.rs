@@ -1,7 +1,8 @@
 //! Snapshots in the background: a thread writes a frozen state while its shard goes on.
 //!
 //! A frozen state shares every chunk of its tables with the state that goes on, until that changes the chunk. To freeze
-//! therefore takes a millisecond or two, and at worst, if all of ten million holds change while one snapshot is
+//! therefore takes a millisecond or two, and more where many wait or many holds have just expired: those tables are copied
+//! whole. At worst, if all of ten million holds change while one snapshot is
 //! written, memory doubles for that time. A snapshot that ends behind the log's end would be of no use: the shard hands
 //! a frozen state over only when its last event is durable, as it does with answers.
 
