@@ -445,7 +445,9 @@ fn resp3_where_it_is_asked_for() {
     let (_door, address) = door(config());
     let mut client = Client::connect(&address);
     assert_eq!(client.ask("RECEIVE tv 3"), status("RECEIVED"));
-    client.send(&array("HELLO 3"));
+    // What was asked before is told as it was asked.
+    client.send(&[array("STOCK tv"), array("HELLO 3")].concat());
+    assert!(matches!(client.next(), Reply::Array(_)));
     let Reply::Map(hello) = client.next() else {
         panic!("HELLO answers a map");
     };

@@ -59,7 +59,7 @@ impl Arguments {
     }
 
     /// The arguments in `buffer`, the one that they were parsed from.
-    pub fn of<'a>(&'a self, buffer: &'a [u8]) -> impl ExactSizeIterator<Item = &'a [u8]> + Clone {
+    pub fn of<'a>(&'a self, buffer: &'a [u8]) -> impl ExactSizeIterator<Item = &'a [u8]> {
         self.0
             .iter()
             .map(|range| buffer.get(range.clone()).unwrap_or_default())

@@ -442,6 +442,6 @@ fn throttled() -> Outcome {
 }
 
 /// Whole milliseconds, rounded up so that a hold is never shorter than asked for.
-fn milliseconds(time: Duration) -> u32 {
+pub(crate) fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }

@@ -71,6 +71,8 @@ pub use history::{AsOf, stock_as_of};
 pub use ledger::{
     Ledger, LedgerEntry, LedgerFormat, LedgerLine, Movement, Reconciliation, read_ledger, write_ledger,
 };
+#[cfg(feature = "client")]
+pub(crate) use library::milliseconds;
 pub use library::{EVENTS_TOPIC, Inventory, InventoryOpenError, InventoryOptions};
 pub use limits::*;
 pub use misfit::Misfit;
@@ -78,6 +80,7 @@ pub use outcome::{Event, Outcome};
 pub use place::{Degrees, Point};
 pub use publisher::EventFormat;
 pub use queue::QUEUED_COMMANDS_MAX;
+pub(super) use queue::{COUNTED_SIZE_BYTES, weight_of};
 pub use reason::{FailureReason, Field, InvalidReason};
 pub use recount::recount;
 pub use recovery::{RecoverError, Recovered, for_each_event, recover};

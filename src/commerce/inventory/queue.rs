@@ -18,7 +18,7 @@ pub const QUEUED_COMMANDS_MAX: usize = 1 << 17;
 
 /// Bytes of names for which a command counts once more: carts of the largest size, from a client that means harm,
 /// take no more memory than ordinary ones.
-const COUNTED_SIZE_BYTES: usize = 256;
+pub(in crate::commerce) const COUNTED_SIZE_BYTES: usize = 256;
 
 /// What the writer thread is asked to do.
 #[derive(Debug)]
@@ -97,7 +97,7 @@ impl Request {
 }
 
 /// The share of the queue that a command takes: 1, and more for what it keeps on the heap.
-fn weight_of(command: &Command) -> usize {
+pub(in crate::commerce) fn weight_of(command: &Command) -> usize {
     let size_bytes = match command {
         Command::Receive { sku, location, .. }
         | Command::Announce { sku, location, .. }

@@ -54,7 +54,7 @@ pub(super) enum AskedError {
 
 /// Understands one request; `arguments` begins with the name.
 pub(super) fn understand<'a>(
-    mut arguments: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+    mut arguments: impl ExactSizeIterator<Item = &'a [u8]>,
 ) -> Result<Asked, AskedError> {
     let name = arguments.next().unwrap_or_default();
     let mut capitals = [0; NAME_MAX_BYTES];

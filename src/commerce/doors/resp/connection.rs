@@ -8,7 +8,7 @@ use mio::net::TcpStream;
 use super::session::Protocol;
 use crate::resp::{Arguments, RequestError, parse_request, write};
 
-/// Most commands of one connection that wait for their replies.
+/// Most replies of one connection that wait, each with its weight: 4,096 plain commands, and 1 MiB of their content.
 const PENDING_MAX: usize = 4_096;
 
 /// Bytes of replies that wait for the client to take them, beyond which its commands are not looked at.
@@ -44,7 +44,7 @@ pub(super) struct Connection {
     pub(super) stream: TcpStream,
     pub(super) number: u64,
     pub(super) protocol: Protocol,
-    /// Commands without a reply.
+    /// The weight of the replies that wait.
     pub(super) pending: usize,
     /// Bytes that are not a whole command yet, or were not looked at yet.
     input: Vec<u8>,
@@ -209,6 +209,9 @@ impl Connection {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.blocked_since.get_or_insert_with(Instant::now);
+                    // A client that takes replies and never all of them must not make them all stay.
+                    self.output.drain(..self.written);
+                    self.written = 0;
                     return Ok(());
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -236,5 +239,31 @@ impl Connection {
             return Err(ConnectionError::WriteTimeout);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn replies_that_were_taken_leave_memory_though_others_wait() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        stream.set_nonblocking(true).unwrap();
+        let mut connection = Connection::new(TcpStream::from_std(stream), 1);
+        let mut peer = listener.accept().unwrap().0;
+        // More than the two sockets hold.
+        let replies: Vec<u8> = (0..64 * 1024 * 1024_u32).map(|n| (n / 7) as u8).collect();
+        connection.output().extend_from_slice(&replies);
+        connection.flush().unwrap();
+        let left = connection.output().len();
+        assert!(left > 0, "the client takes nothing");
+        assert!(left < replies.len(), "what the sockets took is still here");
+        let mut taken = vec![0; replies.len() - left];
+        peer.read_exact(&mut taken).unwrap();
+        assert!(taken[..] == replies[..taken.len()] && connection.output()[..] == replies[taken.len()..]);
     }
 }

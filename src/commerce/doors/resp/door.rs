@@ -32,7 +32,7 @@ const EVENTS_MAX: usize = 1_024;
 /// How much is read from a connection at a time: hundreds of commands.
 const READ_MAX_BYTES: usize = 64 * 1024;
 
-/// Most replies of all connections that wait: as many commands as a shard's queue takes.
+/// Most replies of all connections that wait, each with its weight: as much as a shard's queue takes.
 const PENDING_MAX: usize = 1 << 17;
 
 /// How often connections are looked at that keep the door waiting.
@@ -172,7 +172,7 @@ struct Door {
 /// A connection's place in the table.
 struct Place {
     connection: Option<Connection>,
-    /// Replies that wait; they count on after the connection is closed.
+    /// The weight of the replies that wait; it counts on after the connection is closed.
     pending: usize,
     is_ready: bool,
     is_touched: bool,
@@ -207,7 +207,6 @@ impl Door {
                     return;
                 }
             }
-            let is_idle = events.is_empty();
             for event in &events {
                 match event.token() {
                     LISTENER => self.accept(),
@@ -222,8 +221,8 @@ impl Door {
             if self.read_ready() {
                 self.router.decide_here();
                 owes = true;
-            } else if owes && is_idle {
-                // Nobody sends anything, so this thread may as well write.
+            } else if owes {
+                // Nobody sent anything to decide, so this thread may as well write.
                 self.router.complete_here();
                 owes = false;
             }
@@ -301,7 +300,7 @@ impl Door {
     }
 
     fn has_turns(&self) -> bool {
-        !self.ready.is_empty() && self.pending.len() < PENDING_MAX
+        !self.ready.is_empty() && self.pending.weight() < PENDING_MAX
     }
 
     /// Reads once from every connection that may have something; tells whether anything was posted.
@@ -309,10 +308,10 @@ impl Door {
         if self.ready.is_empty() {
             return false;
         }
-        let waited = self.pending.len();
+        let waited = self.pending.weight();
         let mut ready = std::mem::take(&mut self.ready);
         ready.retain(|&index| {
-            if self.pending.len() >= PENDING_MAX {
+            if self.pending.weight() >= PENDING_MAX {
                 return true;
             }
             let more = self.read_one(index);
@@ -321,7 +320,7 @@ impl Door {
         });
         self.ready = ready;
         self.pending.post(&self.router);
-        self.pending.len() > waited
+        self.pending.weight() > waited
     }
 
     /// Reads once from a connection; tells whether it has more.
@@ -388,21 +387,20 @@ impl Door {
             free,
             ..
         } = self;
-        pending.settle(waker, |index, told| {
+        pending.settle(waker, |index, weight, told| {
             let place = &mut connections[index];
-            place.pending -= 1;
+            place.pending -= weight;
             let Some(connection) = &mut place.connection else {
                 if place.pending == 0 {
                     free.push(index);
                 }
                 return;
             };
-            connection.pending -= 1;
-            let protocol = connection.protocol;
+            connection.pending -= weight;
             let output = connection.output();
             match told {
                 Told::Routed(routed, form) => write_routed(output, &routed, form),
-                Told::Value(value) => write_value(output, &value, protocol),
+                Told::Value(value, protocol) => write_value(output, &value, protocol),
                 Told::Reply(reply) => output.extend_from_slice(&reply),
                 Told::Stopped => write::error(output, STOPPED),
             }
@@ -504,16 +502,18 @@ impl Asker<'_> {
     fn ask(&mut self, arguments: &Arguments, buffer: &[u8]) {
         match understand(arguments.of(buffer)) {
             Ok(Asked::Command(command, form)) => {
-                self.wait();
-                self.pending.command(self.index, command, form);
+                let weight = self.pending.command(self.index, command, form);
+                self.wait(weight);
             }
             Ok(Asked::Stock(sku)) => {
-                self.wait();
-                self.pending.stock(self.router, self.index, &sku);
+                let protocol = self.connection.protocol;
+                let weight = self.pending.stock(self.router, self.index, &sku, protocol);
+                self.wait(weight);
             }
             Ok(Asked::Reservation(id)) => {
-                self.wait();
-                self.pending.reservation(self.router, self.index, id);
+                let protocol = self.connection.protocol;
+                let weight = self.pending.reservation(self.router, self.index, id, protocol);
+                self.wait(weight);
             }
             Ok(Asked::Session(session)) => {
                 let reply = self.session(session);
@@ -533,14 +533,14 @@ impl Asker<'_> {
         if self.connection.pending == 0 {
             self.connection.output().extend_from_slice(&reply);
         } else {
-            self.wait();
-            self.pending.reply(self.index, reply);
+            let weight = self.pending.reply(self.index, reply);
+            self.wait(weight);
         }
     }
 
-    fn wait(&mut self) {
-        *self.waiting += 1;
-        self.connection.pending += 1;
+    fn wait(&mut self, weight: usize) {
+        *self.waiting += weight;
+        self.connection.pending += weight;
     }
 
     fn session(&mut self, session: Session) -> Vec<u8> {

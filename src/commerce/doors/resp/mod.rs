@@ -14,7 +14,8 @@
 //! Every command may be refused with `INVALID reason=...`, `THROTTLED retry_after_ms=...` (nothing was decided; ask
 //! again with the same id), `CART_ACROSS_SHARDS` and `STOPPED`.
 //!
-//! - **Ids** are UUIDs, or any other text of up to 64 bytes, which stands for its `UUIDv5`. The caller draws them, so
+//! - **Ids** are UUIDs, or any other text of up to 64 bytes, which stands for its `UUIDv5` (in
+//!   `SUBMIT`, UUIDs only). The caller draws them, so
 //!   a command that got no answer is sent again with the same id. Without a command id, `RECEIVE` and `EXTEND` are
 //!   not safe to repeat.
 //! - **Names** of articles and customers are UTF-8. Quantities and times are whole numbers; `ttl_ms` is in

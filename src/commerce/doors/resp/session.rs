@@ -119,7 +119,7 @@ impl Session {
     /// Understands the command `name`, which is in capitals; none if there is no such command.
     pub(super) fn understand<'a>(
         name: &[u8],
-        mut arguments: impl ExactSizeIterator<Item = &'a [u8]> + Clone,
+        mut arguments: impl ExactSizeIterator<Item = &'a [u8]>,
     ) -> Result<Option<Session>, AskedError> {
         let session = match name {
             b"PING" => match arguments.len() {
