@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::{
     Answer, AsOf, Command, HoldsPage, Inventory, Ledger, LedgerEntry, Outcome, RecoverError, ReservationView,
-    StockView, Stopped,
+    StockView, StopCause, Stopped,
 };
 
 /// Ends the group in an article's name: `tv/55` and `tv/65` are decided by one shard, so that a cart can hold both.
@@ -134,6 +134,10 @@ impl Router {
 
     /// Queues commands for the calling thread to decide by [`Router::decide_here`], which must follow.
     pub(in crate::commerce) fn post(&self, commands: Vec<Command>) -> Submitted {
+        if self.shards.is_empty() {
+            let closed = Stopped::new(StopCause::Closed);
+            return Submitted(Parts::Whole(Answer::ready(Err(closed))));
+        }
         if let [shard] = &*self.shards {
             return Submitted(Parts::Whole(shard.post_many(commands)));
         }
@@ -342,12 +346,11 @@ fn gather(places: Vec<Result<Place, Unroutable>>, shares: &mut [Share]) -> Vec<R
         Place::EveryShard => outcomes
             .iter_mut()
             .filter_map(Iterator::next)
-            .reduce(|first, other| {
-                if first == Outcome::UnknownReservation {
-                    other
-                } else {
-                    first
-                }
+            .reduce(|first, other| match (&first, &other) {
+                (Outcome::UnknownReservation, _)
+                // Every shard must know a location: one that did not take it needs another try.
+                | (Outcome::LocationSet { .. } | Outcome::Exists { .. }, Outcome::Throttled { .. }) => other,
+                _ => first,
             }),
     };
     places
@@ -381,7 +384,7 @@ mod tests {
     use std::task::Waker;
 
     use super::*;
-    use crate::commerce::inventory::{InventoryOptions, Line};
+    use crate::commerce::inventory::{Degrees, InventoryOptions, Line, Point};
     use crate::commerce::store::MemoryStore;
 
     #[test]
@@ -505,6 +508,47 @@ mod tests {
             assert!(matches!(outcomes[1], Ok(Outcome::Reserved { .. })));
             assert_eq!(wait(&mut stock).unwrap().unwrap().reserved, 1);
         }
+    }
+
+    #[test]
+    fn without_shards_every_command_is_answered_as_by_a_closed_one() {
+        let router = router(0);
+        for commands in [vec![receive(1, "tv")], vec![commit(1)], Vec::new()] {
+            assert!(matches!(
+                *router.submit_batch(commands).unwrap_err().cause,
+                StopCause::Closed
+            ));
+        }
+        assert_eq!(wait(router.stock("tv")).unwrap(), None);
+    }
+
+    #[test]
+    fn a_location_that_one_shard_did_not_take_is_asked_for_again() {
+        let set = || Outcome::LocationSet {
+            location: "north".into(),
+            point: Point {
+                latitude: Degrees(1),
+                longitude: Degrees(2),
+            },
+        };
+        let exists = || Outcome::Exists { expires_at_ms: None };
+        let throttled = || Outcome::Throttled { retry_after_ms: 100 };
+        let told = |of_each: [Outcome; 2]| {
+            let mut shares = of_each.map(|outcome| Share::Here(vec![outcome]));
+            gather(vec![Ok(Place::EveryShard)], &mut shares)
+                .remove(0)
+                .unwrap()
+        };
+        assert_eq!(told([set(), throttled()]), throttled());
+        assert_eq!(told([exists(), throttled()]), throttled());
+        assert_eq!(told([throttled(), set()]), throttled());
+        assert_eq!(told([set(), set()]), set());
+        // Where only one shard knows the reservation, the others say nothing of it.
+        assert_eq!(told([Outcome::Committed, throttled()]), Outcome::Committed);
+        assert_eq!(
+            told([Outcome::UnknownReservation, Outcome::Committed]),
+            Outcome::Committed
+        );
     }
 
     #[test]
