@@ -18,7 +18,7 @@ pub struct HttpConfig {
     pub body_size_max_bytes: usize,
     /// How long a client may take to send the head of a request, and how long it may be silent before it.
     pub header_timeout: Duration,
-    /// How long a request may take from its head to its answer.
+    /// How long a request may take from its head to its answer, and then how long a client may take none of it.
     pub request_timeout: Duration,
     /// How long requests in progress may take to end after shutdown was asked for.
     pub shutdown_timeout: Duration,

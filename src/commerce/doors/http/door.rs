@@ -9,6 +9,7 @@ use axum::Router as Routes;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -105,10 +106,14 @@ fn serve(
     routes: Routes,
     shutdown: CancellationToken,
 ) -> impl Future<Output = ()> + use<> {
-    let header_timeout = config.header_timeout;
+    let (header_timeout, write_timeout) = (config.header_timeout, config.request_timeout);
     async move {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "connection could not be set to send at once");
+        }
+        // A client that takes nothing of its answer is let go by the kernel: tcp(7), TCP_USER_TIMEOUT.
+        if let Err(error) = SockRef::from(&stream).set_tcp_user_timeout(Some(write_timeout)) {
+            tracing::debug!(%error, "connection could not be limited in time");
         }
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
