@@ -117,7 +117,9 @@ fn check_reach(config: &ServeConfig) -> anyhow::Result<()> {
 
 fn serve(config: ServeConfig, accept_lost_writes: bool) -> anyhow::Result<ExitCode> {
     let folder = config.data_dir.clone();
-    let connections_allowed = connections_allowed();
+    // The broker and the doors share what the log leaves.
+    let listeners = 1 + usize::from(config.http.is_some()) + usize::from(config.resp.is_some());
+    let connections_allowed = (connections_allowed() / listeners).max(1);
     let log = Log::open(
         &folder,
         LogOptions {
