@@ -1,4 +1,4 @@
-//! A shop at a distance: reservations through a daemon, from threads and from a task, over one connection.
+//! A shop at a distance: reservations through a daemon, from many threads over one connection.
 //!
 //! ```sh
 //! cargo run -- serve --resp 127.0.0.1:6380

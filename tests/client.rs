@@ -12,10 +12,10 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use daemon::{Daemon, free_address, serve};
-use doorbuster::client::{Client, ClientError, ClientOptions, Reservation};
+use doorbuster::client::{Client, ClientError, ClientOptions};
 use doorbuster::commerce::doors::resp::{RespConfig, RespDoor};
 use doorbuster::commerce::inventory::{
-    Adjust, CartPolicy, Command, Inventory, InventoryOptions, Line, Outcome, Router,
+    Adjust, CartPolicy, Command, Inventory, InventoryOptions, Line, Outcome, ReservationView, Router,
 };
 use doorbuster::commerce::store::MemoryStore;
 use uuid::Uuid;
@@ -143,13 +143,13 @@ fn reads_are_typed() {
     assert_eq!((stock.sellable, stock.reserved, stock.allocated), (3, 2, 0));
     let held = client.reservation(id(1)).wait().unwrap().unwrap();
     assert!(
-        matches!(&held, Reservation::Held { customer, lines, .. } if customer == "ann" && *lines == tv(2)),
+        matches!(&held, ReservationView::Held { customer, lines, .. } if customer == "ann" && *lines == tv(2)),
         "{held:?}"
     );
     client.release(id(1)).wait().unwrap();
     assert_eq!(
         client.reservation(id(1)).wait().unwrap(),
-        Some(Reservation::Released)
+        Some(ReservationView::Released)
     );
 }
 

@@ -61,7 +61,7 @@ impl Slot {
     }
 
     /// Blocks until the answer is there, or the time has come.
-    fn wait_until(&self, deadline: Instant) -> Option<Result<Reply, ClientError>> {
+    pub(super) fn wait_until(&self, deadline: Instant) -> Option<Result<Reply, ClientError>> {
         let mut content = self.lock();
         loop {
             if let Some(answer) = content.answer.take() {

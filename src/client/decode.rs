@@ -1,13 +1,10 @@
 //! Replies as outcomes and views.
 
-use std::collections::BTreeMap;
-
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::ClientError;
-use crate::commerce::inventory::{FailureReason, Line, Outcome};
+use crate::commerce::inventory::{Line, Outcome};
 use crate::resp::Reply;
 
 /// How an outcome is told.
@@ -23,60 +20,6 @@ pub(super) enum Told {
     Short,
     /// As JSON.
     Json,
-}
-
-/// The units of an article, at all locations together.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Stock {
-    /// Units that the next shopper can hold.
-    pub sellable: u64,
-    /// Units in live holds.
-    pub reserved: u64,
-    /// Units that are sold.
-    pub allocated: u64,
-    /// What else the daemon says, by name.
-    #[serde(flatten)]
-    pub others: BTreeMap<String, Value>,
-}
-
-/// Where a reservation stands.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Reservation {
-    /// Units are held.
-    Held {
-        /// Who holds them.
-        customer: String,
-        /// The cart.
-        lines: Vec<Line>,
-        /// When the hold ends by itself, in milliseconds since the Unix epoch.
-        expires_at_ms: i64,
-    },
-    /// The customer waits for units.
-    Waiting {
-        /// Who waits.
-        customer: String,
-        /// The article.
-        sku: String,
-        /// How many units.
-        quantity: u32,
-        /// The place in the queue, from 1.
-        position: u64,
-    },
-    /// The units are sold.
-    Committed,
-    /// The hold was given back.
-    Released,
-    /// The hold ended by itself.
-    Expired,
-    /// The reservation was refused.
-    Refused {
-        /// Why.
-        reason: FailureReason,
-    },
-    /// Something that this version of the client does not know.
-    #[serde(other)]
-    Other,
 }
 
 /// The outcome that a reply tells.
@@ -148,7 +91,10 @@ fn fields(mut text: &str) -> Option<Map<String, Value>> {
             (value, &rest[values.byte_offset()..])
         } else {
             let (word, _) = rest.split_once(' ').unwrap_or((rest, ""));
-            let value = serde_json::from_str(word).unwrap_or_else(|_| Value::from(word));
+            // A plain word that JSON would know, such as `null`, is a name all the same.
+            let is_name = word.starts_with(|first: char| first.is_ascii_alphabetic());
+            let number = (!is_name).then(|| serde_json::from_str(word).ok()).flatten();
+            let value = number.unwrap_or_else(|| Value::from(word));
             (value, &rest[word.len()..])
         };
         fields.insert(name.to_owned(), value);
@@ -181,7 +127,7 @@ fn unexpected(reply: impl std::fmt::Debug) -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::commerce::inventory::{Field, InvalidReason};
+    use crate::commerce::inventory::{FailureReason, Field, InvalidReason};
 
     #[test]
     fn refusals_are_outcomes() {
@@ -196,6 +142,8 @@ mod tests {
                 sold_out("a b=\"c\"", 3),
             ),
             ("SOLD_OUT available=0 sku=\"4711\"", sold_out("4711", 0)),
+            ("SOLD_OUT sku=null available=0", sold_out("null", 0)),
+            ("SOLD_OUT sku=true available=1", sold_out("true", 1)),
             ("EXPIRED", Outcome::Expired),
             (
                 "EXISTS_DIFFERENT field=ttl_ms",

@@ -7,10 +7,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::call::{Call, Slot};
-use super::decode::{self, Reservation, Stock};
 use super::link::Link;
-use super::{ClientError, ClientOptions, encode};
-use crate::commerce::inventory::{Command, Line, Outcome};
+use super::{ClientError, ClientOptions, decode, encode};
+use crate::commerce::inventory::{Command, Line, Outcome, ReservationView, StockView, milliseconds};
 use crate::resp::Reply;
 
 /// A handle to a reservation daemon; cheap to clone. The connection closes when the last handle is gone.
@@ -55,7 +54,8 @@ impl Client {
         self.call(request, |reply| decode::outcome(reply, told))
     }
 
-    /// Holds a whole cart for `ttl`, or nothing of it.
+    /// Holds a whole cart for `ttl`, or nothing of it. The outcome has the lines that were asked for, also of kits;
+    /// [`Client::reservation`] tells their parts.
     pub fn reserve(
         &self,
         reservation: Uuid,
@@ -91,12 +91,12 @@ impl Client {
     }
 
     /// The units of an article; none if there is no such article.
-    pub fn stock(&self, sku: &str) -> Call<Option<Stock>> {
+    pub fn stock(&self, sku: &str) -> Call<Option<StockView>> {
         self.call(encode::stock(sku), decode::view)
     }
 
     /// Where a reservation stands; none if it is not known.
-    pub fn reservation(&self, reservation: Uuid) -> Call<Option<Reservation>> {
+    pub fn reservation(&self, reservation: Uuid) -> Call<Option<ReservationView>> {
         self.call(encode::reservation(reservation), decode::view)
     }
 
@@ -113,9 +113,4 @@ impl Client {
         });
         Call::new(Arc::clone(link), slot, decode)
     }
-}
-
-/// Whole milliseconds, rounded up so that a hold is never shorter than asked for.
-fn milliseconds(time: Duration) -> u32 {
-    u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }

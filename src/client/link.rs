@@ -19,6 +19,9 @@ use crate::resp::{Reply, parse_reply, write};
 const RETRY_FIRST: Duration = Duration::from_millis(10);
 const RETRY_MAX: Duration = Duration::from_secs(1);
 
+/// Longest time limit of a call. A year: beyond some centuries an instant cannot be told.
+const TIMEOUT_MAX: Duration = Duration::from_hours(365 * 24);
+
 /// How much is read at a time.
 const READ_MAX_BYTES: usize = 64 * 1024;
 
@@ -37,6 +40,8 @@ struct State {
     stream: Option<Arc<TcpStream>>,
     /// Bytes for the stream that nobody has begun to write.
     unsent: Vec<u8>,
+    /// How many of the last calls they are.
+    unsent_calls: usize,
     is_writing: bool,
     /// Calls without an answer, oldest first, which is also the order of their deadlines.
     waiting: VecDeque<Waiting>,
@@ -47,7 +52,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    request: Box<[u8]>,
+    request: Vec<u8>,
     slot: Arc<Slot>,
     deadline: Instant,
 }
@@ -89,9 +94,10 @@ impl Link {
         // Without a connection it leaves with all that waits, once there is one.
         if state.stream.is_some() {
             state.unsent.extend_from_slice(&request);
+            state.unsent_calls += 1;
         }
         state.waiting.push_back(Waiting {
-            request: request.into(),
+            request,
             slot: Arc::clone(&slot),
             deadline: self.deadline(),
         });
@@ -100,7 +106,7 @@ impl Link {
 
     /// When a call that begins now must have ended.
     pub(super) fn deadline(&self) -> Instant {
-        Instant::now() + self.options.timeout
+        Instant::now() + self.options.timeout.min(TIMEOUT_MAX)
     }
 
     /// Writes what has not left, unless another caller is writing, who then writes this too.
@@ -115,6 +121,7 @@ impl Link {
             && !state.unsent.is_empty()
         {
             let bytes = std::mem::replace(&mut state.unsent, std::mem::take(&mut spare));
+            state.unsent_calls = 0;
             drop(state);
             if let Err(error) = (&*stream).write_all(&bytes) {
                 tracing::debug!(%error, "the connection to the daemon is lost");
@@ -188,6 +195,7 @@ impl Link {
             let mut state = self.lock();
             state.stream = None;
             state.unsent.clear();
+            state.unsent_calls = 0;
             let is_closed = state.is_closed;
             drop(state);
             if is_closed || self.rest(pause) {
@@ -223,8 +231,6 @@ impl Link {
             return false;
         }
         end_overdue(&mut state);
-        let expired = std::mem::take(&mut state.expired);
-        state.waiting.drain(..expired);
         let mut unsent = Vec::new();
         write::array(&mut unsent, 2);
         write::bulk(&mut unsent, b"HELLO");
@@ -233,6 +239,7 @@ impl Link {
             unsent.extend_from_slice(&call.request);
         }
         state.unsent = unsent;
+        state.unsent_calls = state.waiting.len();
         state.stream = Some(Arc::clone(stream));
         drop(state);
         self.nudge();
@@ -334,9 +341,11 @@ impl Link {
     }
 }
 
-/// Answers overdue calls. A connection that answers nothing in time is given up.
+/// Answers overdue calls. A connection that did not answer in time what it was sent is given up; without one there is
+/// no order to keep.
 fn end_overdue(state: &mut State) {
     let now = Instant::now();
+    let sent_count = state.waiting.len() - state.unsent_calls;
     let before = state.expired;
     while let Some(call) = state.waiting.get(state.expired)
         && call.deadline <= now
@@ -344,14 +353,65 @@ fn end_overdue(state: &mut State) {
         call.slot.deliver(Err(ClientError::Timeout));
         state.expired += 1;
     }
-    if state.expired > before
-        && let Some(stream) = &state.stream
-    {
-        shut(stream);
+    match &state.stream {
+        Some(stream) if before < state.expired.min(sent_count) => shut(stream),
+        Some(_) => {}
+        None => {
+            state.waiting.drain(..state.expired);
+            state.expired = 0;
+        }
     }
 }
 
 /// Ends a connection for whoever reads or writes it; one that has ended already needs no more.
 fn shut(stream: &TcpStream) {
     let _ = stream.shutdown(Shutdown::Both);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// A connection with two calls that are over, of which the last `unsent_calls` have not left; and its other end.
+    fn overdue(unsent_calls: usize) -> (State, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let call = || Waiting {
+            request: b"x".to_vec(),
+            slot: Slot::new(),
+            deadline: Instant::now(),
+        };
+        let state = State {
+            stream: Some(Arc::new(stream)),
+            unsent_calls,
+            waiting: [call(), call()].into(),
+            ..State::default()
+        };
+        (state, listener.accept().unwrap().0)
+    }
+
+    #[test]
+    fn only_calls_that_left_and_got_no_answer_end_the_connection() {
+        for (unsent_calls, is_shut) in [(0, true), (1, true), (2, false)] {
+            let (mut state, _peer) = overdue(unsent_calls);
+            let stream = state.stream.clone().unwrap();
+            end_overdue(&mut state);
+            assert_eq!((state.expired, state.waiting.len()), (2, 2));
+            let written = (&*stream).write_all(b"+");
+            assert_eq!(written.is_err(), is_shut, "{unsent_calls} unsent");
+        }
+    }
+
+    #[test]
+    fn calls_that_are_over_make_room_while_the_daemon_is_away() {
+        let (mut state, _peer) = overdue(0);
+        let slot = Arc::clone(&state.waiting[0].slot);
+        state.stream = None;
+        end_overdue(&mut state);
+        assert_eq!((state.expired, state.waiting.len()), (0, 0));
+        let answer = slot.wait_until(Instant::now());
+        assert!(matches!(answer, Some(Err(ClientError::Timeout))), "{answer:?}");
+    }
 }

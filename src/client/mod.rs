@@ -35,7 +35,6 @@ mod link;
 mod options;
 
 pub use call::Call;
-pub use decode::{Reservation, Stock};
 pub use error::ClientError;
 pub use handle::Client;
 pub use options::ClientOptions;

@@ -5,7 +5,7 @@ use std::time::Duration;
 /// Options of a [`super::Client`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientOptions {
-    /// How long a call may take, reconnections included.
+    /// How long a call may take from when it is made, reconnections included; a year at most.
     pub timeout: Duration,
     /// How long one attempt to connect may take.
     pub connect_timeout: Duration,

@@ -1,6 +1,6 @@
 //! What the state tells: the units of an article, where a reservation stands, pages of live holds.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::names::NameIndex;
@@ -8,7 +8,10 @@ use super::reservations::Status;
 use super::{FailureReason, KitPart, Line, Point, State};
 
 /// The units of one article, at all locations together and at each.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+///
+/// A field that is not there when it is read back has its default: daemons of other versions know fewer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct StockView {
     /// Units in the building.
     pub on_hand: u64,
@@ -42,7 +45,8 @@ pub struct StockView {
 /// The units of one article at one location.
 ///
 /// `received + returned + adjusted + transferred = on_hand + shipped`, always.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LocationStock {
     /// The location; empty for the default one.
     pub location: String,
@@ -76,7 +80,8 @@ pub struct LocationStock {
 }
 
 /// Where one reservation stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub enum ReservationView {
     /// Units are held.
     Held {
@@ -105,7 +110,10 @@ pub enum ReservationView {
     /// The hold ended by itself.
     Expired,
     /// The reservation was refused.
-    Refused(FailureReason),
+    Refused {
+        /// Why.
+        reason: FailureReason,
+    },
 }
 
 /// A part of the live holds.
@@ -225,7 +233,7 @@ impl State {
             Status::Committed => ReservationView::Committed,
             Status::Released => ReservationView::Released,
             Status::Expired => ReservationView::Expired,
-            Status::Refused(reason) => ReservationView::Refused(reason),
+            Status::Refused(reason) => ReservationView::Refused { reason },
         })
     }
 
