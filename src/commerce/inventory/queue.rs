@@ -56,15 +56,6 @@ pub(super) enum Request {
 }
 
 impl Request {
-    /// The commands of a caller.
-    pub(super) fn commands(&self) -> &[Command] {
-        match self {
-            Request::One { command, .. } => std::slice::from_ref(command),
-            Request::Many { commands, .. } => commands,
-            _ => &[],
-        }
-    }
-
     /// The share of the queue that the request takes.
     fn weight(&self) -> usize {
         match self {

@@ -43,9 +43,6 @@ const _: () = assert!(BATCH_SIZE_LEAST_BYTES < crate::log::BATCH_SIZE_MAX_BYTES)
 /// Most batches on their way to stable storage, as many as the journal keeps in flight.
 const APPENDS_IN_FLIGHT_MAX: usize = 4;
 
-/// Most commands that are looked up ahead. 4,096: what they need, some hundred bytes each, fits a core's own cache.
-const WARMED_MAX: usize = 4_096;
-
 /// Most expiries that are logged between two drains of the queue: a mass expiry does not starve shoppers.
 const EXPIRIES_PER_DRAIN_MAX: usize = 4_096;
 
@@ -238,19 +235,12 @@ impl<S: EventStore> Writer<S> {
         self.queue.drain(&mut requests);
         let idle = requests.is_empty();
         self.begin()?;
-        self.warm(&requests);
         for request in requests.drain(..) {
             self.serve_one(request)?;
         }
         self.requests = requests;
         self.append()?;
         Ok(idle)
-    }
-
-    /// Has those parts of the tables at hand that the first commands need.
-    fn warm(&self, requests: &[Request]) {
-        let commands = requests.iter().flat_map(Request::commands).take(WARMED_MAX);
-        commands.for_each(|command| self.state.warm(command));
     }
 
     /// Reads the clock and logs what ended.

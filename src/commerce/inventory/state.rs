@@ -1,7 +1,5 @@
 //! The state of one shard: exactly the fold of its events, and nothing else.
 
-use std::hint::black_box;
-
 use uuid::Uuid;
 
 use super::asked::{Asked, AskedCarts};
@@ -14,7 +12,7 @@ use super::reservations::{Reservations, Status};
 use super::stock::{Articles, Level};
 use super::totals::Totals;
 use super::waitlist::Waitlists;
-use super::{Cart, Command, Event, FailureReason, Limits, Line, Misfit, Outcome};
+use super::{Cart, Event, FailureReason, Limits, Line, Misfit, Outcome};
 
 /// Stock, holds, totals and remembered ids after a number of events.
 ///
@@ -104,19 +102,6 @@ impl State {
             at_ms,
         })
         .collect()
-    }
-
-    /// Looks up what a decision on `command` will look up first.
-    ///
-    /// A lookup waits for memory, but lookups that do not depend on one another wait together: many commands that are
-    /// warmed before the first is decided cost a fraction of the waiting.
-    pub(super) fn warm(&self, command: &Command) {
-        if let Some(reservation) = command.reservation() {
-            black_box(self.reservations.get(reservation));
-        }
-        if let Command::Reserve { customer, .. } = command {
-            black_box(self.totals.find(customer));
-        }
     }
 
     /// Moves the state on by one event.
