@@ -397,10 +397,12 @@ mod tests {
                     }
                     Step::End(n) => {
                         let id = Uuid::from_u128(n);
-                        if held.remove(&id).is_some() || reservations.get(id).is_none() {
-                            reservations.set_ended(id, Status::Committed, now_ms);
-                            ended.push((id, Status::Committed, now_ms));
-                        }
+                        held.remove(&id);
+                        // One that ended before, as an expired hold that is committed late, ends anew.
+                        ended.retain(|(other, ..)| *other != id);
+                        let status = ended_status((now_ms % 10) as u8).unwrap();
+                        reservations.set_ended(id, status, now_ms);
+                        ended.push((id, status, now_ms));
                     }
                     Step::Forget(count_max) => {
                         reservations.forget(count_max, i64::MIN);
