@@ -80,6 +80,7 @@ pub use outcome::{Event, Outcome};
 pub use place::{Degrees, Point};
 pub use publisher::EventFormat;
 pub use queue::QUEUED_COMMANDS_MAX;
+#[cfg(feature = "daemon")]
 pub(super) use queue::{COUNTED_SIZE_BYTES, weight_of};
 pub use reason::{FailureReason, Field, InvalidReason};
 pub use recount::recount;
